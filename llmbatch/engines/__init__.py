@@ -1,0 +1,1 @@
+"""How a run drives its requests; one signature, one ledger, the same keys."""

@@ -1,0 +1,1 @@
+"""What answers requests: one file a provider, one for the wrappers around them."""

@@ -1,0 +1,92 @@
+"""pipeline.toml as frozen models: names, types, defaults. Unknown keys are errors."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _share_of_rows(text: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)?%?", text) or (text.endswith("%") and float(text[:-1]) > 100):
+        raise ValueError('a number of rows ("20") or a percentage of rows ("1%")')
+    return text
+
+
+#: "20" rows or "1%" of the rows
+MaxFailed = Annotated[
+    str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v), AfterValidator(_share_of_rows)
+]
+Dollars = Annotated[Decimal, Field(ge=0), BeforeValidator(lambda v: str(v) if isinstance(v, float) else v)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RequestSettings(_Table):
+    """[request]: what changes the answer; hashed into every key."""
+
+    model: str = Field(min_length=1)
+    system: str | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class InputSettings(_Table):
+    """[input]: what a usable row is."""
+
+    id: str | None = None
+    require: tuple[str, ...] = ()
+    max_chars: int | None = Field(default=None, ge=1)  #: of a row's longest text column
+    too_long: Literal["skip", "truncate"] = "skip"
+
+
+class OutputSettings(_Table):
+    """[output]: how output fields become columns."""
+
+    prefix: str = ""
+
+
+class ProviderSettings(_Table):
+    """[provider]: where and how; not hashed."""
+
+    kind: Literal["openai", "offline"] = "openai"
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+
+
+class LimitSettings(_Table):
+    """[limits]: speed and bill; not hashed."""
+
+    concurrency: Literal["auto"] | Annotated[int, Field(ge=1, le=10_000)] = "auto"
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    share: float = Field(default=1.0, gt=0, le=1)
+    timeout_s: float = Field(default=60, gt=0)
+    max_attempts: int = Field(default=4, ge=1, le=100)
+    outage_patience_s: float = Field(default=900, ge=0)
+    budget_usd: Dollars | None = None
+    max_failed: MaxFailed = "1%"
+    hedge: bool = False
+
+
+class PriceSettings(_Table):
+    """[prices.MODEL]: dollars per million tokens, for models no table knows."""
+
+    input: Dollars
+    output: Dollars
+    cached: Dollars | None = None
+
+
+class Settings(_Table):
+    """A whole pipeline.toml."""
+
+    label: str | None = None  #: a person's name for this prompt version
+    request: RequestSettings
+    input: InputSettings = InputSettings()
+    output: OutputSettings = OutputSettings()
+    provider: ProviderSettings = ProviderSettings()
+    limits: LimitSettings = LimitSettings()
+    prices: dict[str, PriceSettings] = Field(default_factory=dict)
