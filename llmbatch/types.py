@@ -98,6 +98,10 @@ class Reply:
     seq: int = -1  #: the attempt's place in the ledger; -1 until recorded
     cost_usd: Decimal | None = None  #: None until recorded, and when no price or no usage is known
 
+    def arrived(self, http_status: int, latency_s: float, headers: Mapping[str, str]) -> Reply:
+        """The same reply, with how it came."""
+        return replace(self, http_status=http_status, latency_s=latency_s, headers=headers)
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -111,6 +115,7 @@ class Attempt:
     outcome: str  #: answered, rate_limited, timeout, transient, rejected or refused
     http_status: int | None
     reason: str | None  #: the provider's words, scrubbed; None when answered
+    failure: str | None  #: the class a row fails with for this; None when answered
     reply: Reply | None
     cost_usd: Decimal | None  #: None when no price is known or no usage came back
     possibly_paid: bool = False  #: sent, and nothing usable came back: the provider may bill it
@@ -122,7 +127,7 @@ class Verdict:
 
     output: dict[str, Json] | None  #: the validated value; None when invalid
     failure: str | None = (
-        None  #: class of the failure: truncated, refusal, content_filter, empty, not_json, schema, check
+        None  #: class of the failure: truncated, refusal, content_filter, empty, not_json, schema, check, check_error
     )
     problems: tuple[str, ...] = ()  #: readable, one a problem; sent back in a re-ask
     repaired: bool = False  #: the JSON was mended before it was read

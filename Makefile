@@ -1,0 +1,49 @@
+# Every target sets up what it needs: a virtual environment in .venv with the locked versions.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lint types campaign bench lock build clean
+
+help: ## print the targets
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("llmbatch needs Python 3.11 or newer; try: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## run both pipelines on sample_data, with no key and no network
+	$(BIN)/llmbatch run pipelines/tag --input sample_data/tickets.jsonl --provider offline
+	$(BIN)/llmbatch run pipelines/summarise --input sample_data/articles.parquet --provider offline
+
+test: $(READY) ## run the tests (under 6 minutes)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(READY) lint types test ## format, lint, types and tests: what CI runs
+
+lint: $(READY) ## check format and lint
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: $(READY) ## check types (mypy --strict)
+	@$(BIN)/mypy
+
+format: $(READY) ## format the code and mend what lint can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: $(READY) ## resolve requirements.lock anew from pyproject.toml (needs uv)
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --universal --generate-hashes --all-extras --no-annotate --no-header --python-version 3.11 \
+		--upgrade --quiet pyproject.toml -o requirements.lock
+
+build: $(READY) ## build the wheel and the sdist into dist/
+	@$(BIN)/python -m pip install --quiet build
+	@$(BIN)/python -m build
+
+clean: ## remove the environment and what tools left behind
+	@rm -rf .venv .mypy_cache .ruff_cache .hypothesis dist

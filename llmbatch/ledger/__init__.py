@@ -1,0 +1,27 @@
+"""The ledger: the pipeline's DuckDB file. Nothing outside this package speaks to DuckDB about it."""
+
+from llmbatch.ledger.answers import RowAnswer, answers_between
+from llmbatch.ledger.known import Known, Rejection, known
+from llmbatch.ledger.lock import Lock
+from llmbatch.ledger.runs import FINISHED, Run, RunStart, begin, changes, end, history, spent
+from llmbatch.ledger.schema import connect
+from llmbatch.ledger.store import Ledger
+
+__all__ = [
+    "FINISHED",
+    "Known",
+    "Ledger",
+    "Lock",
+    "Rejection",
+    "RowAnswer",
+    "Run",
+    "RunStart",
+    "answers_between",
+    "begin",
+    "changes",
+    "connect",
+    "end",
+    "history",
+    "known",
+    "spent",
+]

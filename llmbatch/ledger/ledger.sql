@@ -1,0 +1,118 @@
+-- The ledger's whole SQL, one statement under each "-- name:" line. Tables are append-only.
+-- Keys are stored as the 32 bytes of the SHA-256. Money is DECIMAL: twelve decimals hold one token of the
+-- cheapest model. Raw replies are VARCHAR, never JSON: DuckDB refuses to store JSON that is broken.
+
+-- name: schema_1
+create table meta (name varchar not null, value varchar not null);
+create table prompt_versions (          -- what every request of a version shares, stored once
+    version varchar not null, label varchar, model varchar not null, system varchar, params varchar not null,
+    schema varchar not null, prompt varchar not null, hooks varchar, first_used_at timestamp not null);
+create table runs (
+    run_no integer not null, run_id varchar not null, pipeline varchar not null, prompt_version varchar not null,
+    input varchar not null, fingerprint varchar not null, total bigint not null, settings varchar not null,
+    resumes integer[] not null,         -- run_no of the unfinished runs that this one goes on with
+    started_at timestamp not null);
+create table run_ends (run_no integer not null, ended_at timestamp not null, status varchar not null,
+    exit_code integer not null, report varchar not null);
+create table requests (key blob not null, prompt_version varchar not null, user_message varchar not null);
+create table attempts (
+    seq bigint not null, run_no integer not null, key blob not null, row_no bigint not null, number smallint not null,
+    asked_at timestamp not null, latency_ms double not null, http_status smallint, outcome varchar not null,
+    reason varchar, failure varchar, possibly_paid boolean not null, model varchar, tier varchar, fingerprint varchar,
+    input_tokens bigint, cached_tokens bigint, cache_write_tokens bigint, output_tokens bigint,
+    reasoning_tokens bigint, cost_usd decimal(18, 12), raw varchar);
+create table outcomes (
+    run_no integer not null, row_no bigint not null, row_id varchar, status varchar not null, key blob, seq bigint,
+    failure varchar, reason varchar, repaired boolean not null);
+insert into meta values ('schema_version', '1');
+
+-- name: schema_version
+select value from meta where name = 'schema_version';
+
+-- name: last_seq
+select coalesce(max(seq), 0) from attempts;
+
+-- name: insert_attempts
+insert into attempts select unnest(?::bigint[]), unnest(?::integer[]), unnest(?::blob[]), unnest(?::bigint[]),
+    unnest(?::smallint[]), make_timestamp(unnest(?::bigint[])), unnest(?::double[]), unnest(?::smallint[]),
+    unnest(?::varchar[]), unnest(?::varchar[]), unnest(?::varchar[]), unnest(?::boolean[]), unnest(?::varchar[]),
+    unnest(?::varchar[]), unnest(?::varchar[]), unnest(?::bigint[]), unnest(?::bigint[]), unnest(?::bigint[]),
+    unnest(?::bigint[]), unnest(?::bigint[]), unnest(?::decimal(18, 12)[]), unnest(?::varchar[]);
+
+-- name: insert_requests
+insert into requests select unnest(?::blob[]), unnest(?::varchar[]), unnest(?::varchar[]);
+
+-- name: insert_outcomes
+insert into outcomes select unnest(?::integer[]), unnest(?::bigint[]), unnest(?::varchar[]), unnest(?::varchar[]),
+    unnest(?::blob[]), unnest(?::bigint[]), unnest(?::varchar[]), unnest(?::varchar[]), unnest(?::boolean[]);
+
+-- name: known_seqs
+select seq from attempts
+where outcome in ('answered', 'rejected') and key in (select unnest(?::blob[])) order by seq;
+
+-- name: attempts_by_seq
+select seq, lower(hex(key)), number, http_status, latency_ms, cost_usd, raw, failure, reason
+from attempts where seq in (select unnest(?::bigint[])) order by seq;
+
+-- name: add_prompt_version
+insert into prompt_versions select ?, ?, ?, ?, ?, ?, ?, ?, make_timestamp(?)
+where not exists (select 1 from prompt_versions where version = ?);
+
+-- name: last_run
+select r.run_no, r.fingerprint, r.prompt_version, r.resumes, e.status
+from runs r left join run_ends e using (run_no) order by r.run_no desc limit 1;
+
+-- name: begin_run
+insert into runs values (?, ?, ?, ?, ?, ?, ?, ?, ?, make_timestamp(?));
+
+-- name: end_run
+insert into run_ends values (?, make_timestamp(?), ?, ?, ?);
+
+-- name: outcomes_between
+select o.row_no, o.status, o.failure, o.reason, lower(hex(o.key)), o.seq
+from outcomes o where o.run_no = ? and o.row_no >= ? and o.row_no < ?;
+
+-- name: serving
+select seq, run_no, row_no, model, raw from attempts where seq in (select unnest(?::bigint[]));
+
+-- name: paid_between
+select row_no, sum(cost_usd), count(*) filter (where outcome = 'answered' and cost_usd is null)
+from attempts where run_no in (select unnest(?::integer[])) and row_no >= ? and row_no < ? group by row_no;
+
+-- name: paid_by_runs
+select sum(cost_usd) from attempts where run_no in (select unnest(?::integer[]));
+
+-- name: changes_by_id
+with now as (select row_id, key from outcomes where run_no = $now and row_id is not null),
+     before as (select row_id, key from outcomes where run_no = $before and row_id is not null)
+select count(*) filter (where b.row_id is null),
+       count(*) filter (where n.row_id is not null and b.row_id is not null and n.key is distinct from b.key
+                        and n.key is not null),
+       count(*) filter (where n.row_id is null)
+from now n full join before b using (row_id);
+
+-- name: changes_by_key
+with now as (select distinct key from outcomes where run_no = $now and key is not null),
+     before as (select distinct key from outcomes where run_no = $before and key is not null)
+select count(*) filter (where b.key is null), null, count(*) filter (where n.key is null)
+from now n full join before b on n.key = b.key;
+
+-- name: run_history
+select r.run_id, r.started_at, r.prompt_version, r.input, r.total, e.ended_at, e.status, e.exit_code, e.report
+from runs r left join run_ends e using (run_no) order by r.run_no desc;
+
+-- name: row_outcome
+select r.run_id, o.row_no, o.row_id, o.status, o.failure, o.reason, lower(hex(o.key)), o.seq
+from outcomes o join runs r using (run_no)
+where (o.row_id = $row or o.row_no = try_cast($row as bigint))
+order by (o.row_id = $row) desc, o.run_no desc limit 1;
+
+-- name: request_of
+select q.user_message, v.model, v.system, v.params, v.schema, q.prompt_version
+from requests q join prompt_versions v on v.version = q.prompt_version where q.key = from_hex(?) limit 1;
+
+-- name: attempts_of
+select a.seq, r.run_id, a.row_no, a.number, a.asked_at, a.latency_ms, a.http_status, a.outcome, a.reason, a.failure,
+    a.possibly_paid, a.model, a.tier, a.input_tokens, a.cached_tokens, a.output_tokens, a.reasoning_tokens,
+    a.cost_usd, a.raw
+from attempts a join runs r using (run_no) where a.key = from_hex(?) order by a.seq;

@@ -1,0 +1,107 @@
+"""Runs in the ledger: begin, end, which one a run goes on with, and what changed since the night before."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+
+from llmbatch.ledger.schema import statements
+
+#: run_ends.status of a run that reached every row; any other, or none, can be resumed
+FINISHED = frozenset({"finished", "too_many_failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class RunStart:
+    """What is known when a run begins."""
+
+    pipeline: str
+    version: str
+    label: str | None
+    model: str
+    system: str | None
+    params: str  #: JSON text
+    schema: str  #: JSON text
+    prompt: str
+    hooks: str | None
+    input: str  #: file names
+    fingerprint: str
+    total: int
+    settings: str  #: JSON text, no secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A begun run."""
+
+    run_no: int
+    run_id: str
+    started_at: float  #: seconds since the epoch
+    resumes: tuple[int, ...]  #: unfinished runs of the same input and prompt version right before it
+    before: int | None  #: the newest run that this one does not resume: last night
+
+
+def begin(con: duckdb.DuckDBPyConnection, start: RunStart) -> Run:
+    """Append a run and, if it is new, its prompt version."""
+    last = con.execute(statements()["last_run"]).fetchone()
+    resumes: tuple[int, ...] = ()
+    before: int | None = None
+    run_no = 1
+    if last is not None:
+        last_no, fingerprint, version, earlier, status = last
+        run_no = last_no + 1
+        before = last_no
+        if status not in FINISHED and (fingerprint, version) == (start.fingerprint, start.version):
+            resumes = (*earlier, last_no)
+            before = resumes[0] - 1 or None
+    now = time.time()
+    run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}-{secrets.token_hex(3)}"
+    micros = int(now * 1e6)
+    con.execute("begin")
+    con.execute(
+        statements()["add_prompt_version"],
+        [start.version, start.label, start.model, start.system, start.params, start.schema, start.prompt,
+         start.hooks, micros, start.version],
+    )  # fmt: skip
+    con.execute(
+        statements()["begin_run"],
+        [run_no, run_id, start.pipeline, start.version, start.input, start.fingerprint, start.total, start.settings,
+         list(resumes), micros],
+    )  # fmt: skip
+    con.execute("commit")
+    return Run(run_no, run_id, now, resumes, before)
+
+
+def end(con: duckdb.DuckDBPyConnection, run: Run, *, ended_at: float, status: str, exit_code: int, report: str) -> None:
+    """Append how a run ended, with its report.json."""
+    con.execute(statements()["end_run"], [run.run_no, int(ended_at * 1e6), status, exit_code, report])
+
+
+def spent(con: duckdb.DuckDBPyConnection, run_nos: tuple[int, ...]) -> Decimal:
+    """Dollars of all attempts of these runs, as far as they are priced."""
+    row = con.execute(statements()["paid_by_runs"], [list(run_nos)]).fetchone()
+    return row[0] if row and row[0] is not None else Decimal(0)
+
+
+def changes(con: duckdb.DuckDBPyConnection, run: Run, *, by_id: bool) -> dict[str, int | None] | None:
+    """Rows new, changed and gone since last night; None when this is the first.
+
+    Without an id column a changed row cannot be told from a new one: it counts as new and gone, ``changed`` is None.
+    """
+    if run.before is None:
+        return None
+    name = "changes_by_id" if by_id else "changes_by_key"
+    row = con.execute(statements()[name], {"now": run.run_no, "before": run.before}).fetchone()
+    return None if row is None else dict(zip(("new", "changed", "gone"), row, strict=True))
+
+
+def history(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Every run, newest first; keys as in ledger.sql's run_history."""
+    cursor = con.execute(statements()["run_history"])
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

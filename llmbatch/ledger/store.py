@@ -1,0 +1,205 @@
+"""The ledger: one thread owns DuckDB, everybody else awaits it.
+
+Writes are grouped: a commit happens at most ``WINDOW_S`` after its first attempt arrived, or at once when a read
+waits. An attempt is durable when ``record`` returns. Outcomes ride along; they can be computed again from replies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+
+from llmbatch.errors import LlmbatchError, StorageError
+from llmbatch.ledger import writer
+from llmbatch.ledger.schema import connect, statements
+from llmbatch.types import Attempt, Outcome, Request
+
+T = TypeVar("T")
+
+WINDOW_S = 0.025  #: the longest a reply waits for company before its commit begins; the promise is 0.1
+_BATCH = 500  #: attempts a commit: about 9 ms
+
+
+@dataclass(slots=True)
+class _Write:
+    recorded: writer.Recorded
+    done: asyncio.Future[int]
+
+
+@dataclass(slots=True)
+class _Call:
+    """Something to run in the ledger's thread between commits."""
+
+    fn: Callable[[Any], Any]
+    done: asyncio.Future[Any]
+
+
+class _Close:
+    """The last message."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """What one commit takes, and the message that ended the gathering, if one did."""
+
+    writes: list[_Write] = field(default_factory=list)
+    outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
+    ended_by: _Call | _Close | None = None
+
+    def take(self, message: _Write | tuple[int, Outcome] | _Call | _Close) -> bool:
+        """Add a message; False when the group is complete."""
+        match message:
+            case _Write():
+                self.writes.append(message)
+            case tuple():
+                self.outcomes.append(message)
+            case _:
+                self.ended_by = message
+                return False
+        return len(self.writes) < _BATCH and len(self.outcomes) < 4 * _BATCH
+
+
+class Ledger:
+    """The one owner of the pipeline's DuckDB file. Use within one event loop; open by ``await Ledger.open(path)``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._loop = asyncio.get_running_loop()
+        self._inbox: queue.SimpleQueue[_Write | tuple[int, Outcome] | _Call | _Close] = queue.SimpleQueue()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._serve, name="ledger", daemon=True)
+        self._seq = 0  # the thread's: last committed attempt
+        self._broken: Exception | None = None
+
+    @classmethod
+    async def open(cls, path: Path) -> Ledger:
+        """Open or make the file. Raises StorageError or UsageError (see schema.connect)."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ledger = cls(path)
+        ledger._thread.start()
+        await ledger._ready
+        return ledger
+
+    async def close(self) -> None:
+        """Commit what is queued and close the file."""
+        self._inbox.put(_Close())
+        await asyncio.to_thread(self._thread.join)
+        if self._broken:
+            raise self._broken
+
+    async def record(self, run_no: int, attempt: Attempt, request: Request | None, prompt_version: str) -> int:
+        """Store an attempt; returns its ``seq`` once it is durable. Raises StorageError."""
+        done: asyncio.Future[int] = self._loop.create_future()
+        self._inbox.put(_Write(writer.Recorded(run_no, attempt, request, prompt_version), done))
+        return await done
+
+    def settle(self, run_no: int, outcome: Outcome) -> None:
+        """Store an outcome with one of the next commits."""
+        self._inbox.put((run_no, outcome))
+
+    async def ask(self, fn: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Run ``fn(connection)`` in the ledger's thread, after everything queued so far. Raises StorageError."""
+        done: asyncio.Future[T] = self._loop.create_future()
+        self._inbox.put(_Call(fn, done))
+        return await done
+
+    # --- the ledger's thread -----------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        try:
+            con = connect(self.path)
+            row = con.execute(statements()["last_seq"]).fetchone()
+            self._seq = int(row[0]) if row else 0
+        except LlmbatchError as error:
+            self._post(self._ready.set_exception, error)
+            return
+        self._post(self._ready.set_result, None)
+        while self._turn(con):
+            pass
+        con.close()
+
+    def _turn(self, con: duckdb.DuckDBPyConnection) -> bool:
+        """Gather one group, commit it, then answer the read that ended it. False when asked to close."""
+        group = self._gather()
+        if group.writes or group.outcomes:
+            self._commit(con, group)
+        if isinstance(group.ended_by, _Call):
+            self._answer(con, group.ended_by)
+        return not isinstance(group.ended_by, _Close)
+
+    def _gather(self) -> _Group:
+        group = _Group()
+        more = group.take(self._inbox.get())
+        give_up = time.monotonic() + WINDOW_S
+        while more:
+            try:
+                more = group.take(self._inbox.get(timeout=max(give_up - time.monotonic(), 0)))
+            except queue.Empty:
+                break
+        return group
+
+    def _commit(self, con: duckdb.DuckDBPyConnection, group: _Group) -> None:
+        first = self._seq + 1
+        if self._broken is None:
+            try:
+                con.execute("begin")
+                if group.writes:
+                    writer.insert_attempts(con, first, [w.recorded for w in group.writes])
+                if group.outcomes:
+                    writer.insert_outcomes(con, group.outcomes)
+                con.execute("commit")
+                self._seq += len(group.writes)
+            except Exception as error:  # noqa: BLE001 - a thread's faults must reach those who wait for it
+                self._broken = self._as_storage_error(error)
+        self._post(_resolve, group.writes, first, self._broken)
+
+    def _answer(self, con: duckdb.DuckDBPyConnection, call: _Call) -> None:
+        if self._broken is not None:
+            self._post(_fail, call.done, self._broken)
+            return
+        try:
+            result = call.fn(con)
+        except Exception as error:  # noqa: BLE001 - a thread's faults must reach those who wait for it
+            self._post(_fail, call.done, self._as_storage_error(error))
+        else:
+            self._post(_succeed, call.done, result)
+
+    def _as_storage_error(self, error: Exception) -> Exception:
+        """A fault of DuckDB or the disk as StorageError; a fault of ours stays what it is."""
+        if not isinstance(error, duckdb.Error | OSError):
+            return error
+        failure = StorageError(
+            f"the ledger {self.path} could not be written: {str(error).splitlines()[0]}",
+            hint="free some space or mend the disk, then run the same command again: what was stored is kept",
+        )
+        failure.__cause__ = error
+        return failure
+
+    def _post(self, fn: Callable[..., object], *args: object) -> None:
+        self._loop.call_soon_threadsafe(fn, *args)
+
+
+def _resolve(writes: list[_Write], first_seq: int, error: Exception | None) -> None:
+    for i, write in enumerate(writes):
+        if error is not None:
+            _fail(write.done, error)
+        else:
+            _succeed(write.done, first_seq + i)
+
+
+def _succeed(future: asyncio.Future[Any], result: object) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

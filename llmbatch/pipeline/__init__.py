@@ -1,0 +1,6 @@
+"""Pipeline folders: what a user writes, loaded and checked."""
+
+from llmbatch.pipeline.folder import Check, Pipeline, load
+from llmbatch.pipeline.toml import nearest
+
+__all__ = ["Check", "Pipeline", "load", "nearest"]

@@ -1,0 +1,137 @@
+"""A pipeline folder: pipeline.toml, prompt.j2, schema.json (or ``Output`` in hooks.py), optional hooks.py.
+
+This is the only importer of a user's hooks.py, which is trusted code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import orjson
+
+from llmbatch.errors import PipelineError
+from llmbatch.pipeline import toml
+from llmbatch.settings import Settings
+from llmbatch.types import Json
+
+Check = Callable[[dict[str, Json], dict[str, Json]], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A loaded pipeline."""
+
+    name: str  #: the folder's name
+    folder: Path
+    settings: Settings
+    prompt: str  #: template of the user message
+    schema: Mapping[str, Json]  #: JSON Schema of the output
+    check: Check | None  #: ``check(output, row) -> problems`` from hooks.py
+    hooks: str | None  #: source text of hooks.py
+    version: str  #: the prompt version: hash of [request], prompt, schema and hooks
+
+
+def load(folder: Path, *, overrides: Sequence[str] = (), use_hooks: bool = True) -> Pipeline:
+    """Read and check a pipeline folder.
+
+    ``overrides`` are ``key=value`` texts as from --set, e.g. ``limits.concurrency=8``.
+    Raises PipelineError naming the file, the line where it can, and how to mend it.
+    """
+    if not folder.is_dir():
+        raise PipelineError(
+            f"no pipeline folder at {folder}", hint=f"make one with `llmbatch init {folder}`, or check the path"
+        )
+    settings = toml.settings(_read(folder / "pipeline.toml"), folder / "pipeline.toml", overrides)
+    prompt = _read(folder / "prompt.j2")
+    hooks_file = folder / "hooks.py"
+    hooks = _read(hooks_file) if hooks_file.exists() else None
+    module = _import_hooks(hooks_file) if hooks is not None and use_hooks else None
+    schema = _schema(folder, module)
+    request = settings.request.model_dump(mode="json")
+    return Pipeline(
+        name=folder.resolve().name,
+        folder=folder,
+        settings=settings,
+        prompt=prompt,
+        schema=schema,
+        check=_check(hooks_file, module),
+        hooks=hooks,
+        version=_version(request, prompt, schema, hooks),
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise PipelineError(
+            f"{path} is missing", hint="a pipeline has pipeline.toml, prompt.j2 and schema.json; see `llmbatch init`"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise PipelineError(f"{path} is not UTF-8 (byte {error.start})", hint="save it as UTF-8") from None
+    except OSError as error:
+        raise PipelineError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _schema(folder: Path, module: ModuleType | None) -> Mapping[str, Json]:
+    path = folder / "schema.json"
+    if path.exists():
+        text = _read(path)
+        try:
+            schema = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise PipelineError(f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from None
+        if not isinstance(schema, dict):
+            raise PipelineError(f"{path}: a JSON Schema is an object", hint='begin with {"type": "object", ...}')
+        return schema
+    output = getattr(module, "Output", None)
+    if output is None:
+        raise PipelineError(
+            f"{path} is missing, and hooks.py defines no Output", hint="write the output's JSON Schema into schema.json"
+        )
+    if not hasattr(output, "model_json_schema"):
+        raise PipelineError(f"{folder / 'hooks.py'}: Output must be a pydantic model")
+    authored: Mapping[str, Json] = output.model_json_schema()
+    return authored
+
+
+def _import_hooks(path: Path) -> ModuleType:
+    name = f"llmbatch_hooks_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # pydantic looks a class's module up when it resolves annotations
+    wrote_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        line = next(
+            (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(path)), 0
+        )
+        if isinstance(error, SyntaxError):
+            line = error.lineno or 0
+        raise PipelineError(f"{path}:{line}: {type(error).__name__}: {error}", hint="mend hooks.py") from error
+    finally:
+        sys.dont_write_bytecode = wrote_bytecode
+    return module
+
+
+def _check(path: Path, module: ModuleType | None) -> Check | None:
+    check: Any = getattr(module, "check", None)
+    if check is not None and not callable(check):
+        raise PipelineError(f"{path}: check must be a function: def check(output, row) -> list[str]")
+    return check  # type: ignore[no-any-return]  # what it returns is checked at every call
+
+
+def _version(request: Mapping[str, Json], prompt: str, schema: Mapping[str, Json], hooks: str | None) -> str:
+    parts = orjson.dumps([request, prompt, schema, hooks], option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(parts).hexdigest()[:12]

@@ -1,0 +1,110 @@
+"""A row becomes a request: the prompt rendered, the body hashed. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import minijinja
+import orjson
+
+from llmbatch.errors import PipelineError
+from llmbatch.types import Json, Message, Request, Row
+
+if TYPE_CHECKING:
+    from llmbatch.pipeline import Pipeline
+
+_FUEL = 5_000_000  #: template instructions a row; a runaway loop ends after about a second
+
+
+class RenderError(Exception):
+    """The template cannot be rendered for a row, or the row's text is too long. ``failure`` is the class."""
+
+    def __init__(self, failure: str, reason: str) -> None:
+        super().__init__(reason)
+        self.failure = failure
+
+
+class Renderer:
+    """Renders rows of one pipeline. Raises PipelineError at once when the template has a syntax error."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        request = pipeline.settings.request
+        self._max_chars = pipeline.settings.input.max_chars
+        self._truncate = pipeline.settings.input.too_long == "truncate"
+        self._model = request.model
+        self._params: Mapping[str, Json] = request.params
+        self._schema = pipeline.schema
+        self._system: tuple[Message, ...] = (
+            ({"role": "system", "content": request.system},) if request.system is not None else ()
+        )
+        self._env = minijinja.Environment(undefined_behavior="strict", fuel=_FUEL)
+        try:
+            self._env.add_template("prompt", pipeline.prompt)
+        except minijinja.TemplateError as error:
+            raise PipelineError(f"{pipeline.folder / 'prompt.j2'}:{error.line or 1}: {error.message}") from None
+        self._head, self._tail = self._canonical_frame()
+
+    def variables(self) -> set[str]:
+        """Names that the template takes from the row."""
+        return set(self._env.undeclared_variables_in_template("prompt"))
+
+    def fit(self, row: Row) -> Row:
+        """The row, with its longest text cut if ``too_long = "truncate"`` and the row has more than ``max_chars``.
+
+        Raises RenderError("too_long") for too long a row otherwise. Counted are the characters of all text columns.
+        """
+        if self._max_chars is None:
+            return row
+        lengths = {name: len(value) for name, value in row.columns.items() if isinstance(value, str)}
+        over = sum(lengths.values()) - self._max_chars
+        if over <= 0:
+            return row
+        if not self._truncate:
+            raise RenderError("too_long", f"{over + self._max_chars:,} characters; max_chars is {self._max_chars:,}")
+        longest = max(lengths, key=lambda name: lengths[name])
+        keep = lengths[longest] - over
+        if keep < 0:
+            raise RenderError("too_long", f"cannot be cut to max_chars = {self._max_chars:,} in one column")
+        columns = {**row.columns, longest: row.columns[longest][:keep]}
+        return Row(row.row_no, columns, row.file, row.line)
+
+    def request(self, row: Row) -> Request:
+        """Render and hash. Raises RenderError("render") when the template asks for what the row lacks."""
+        try:
+            text = self._env.render_template("prompt", **{"row": row.columns, **row.columns})
+        except minijinja.TemplateError as error:
+            raise RenderError("render", f"prompt.j2:{error.line or 1}: {error.message}") from None
+        message = {"role": "user", "content": text}
+        digest = self._head.copy()
+        digest.update(orjson.dumps(message, option=orjson.OPT_SORT_KEYS))
+        digest.update(self._tail)
+        return Request(
+            key=digest.hexdigest(),
+            row_no=row.row_no,
+            model=self._model,
+            messages=(*self._system, message),
+            params=self._params,
+            schema=self._schema,
+        )
+
+    def _canonical_frame(self) -> tuple[hashlib._Hash, bytes]:
+        """The canonical body around the user message: its hashed head, and its tail.
+
+        Keys are sorted, and "messages" sorts first, so the head is the same for every row and is hashed once.
+        """
+        mark = {"role": "user", "content": "\x00"}
+        body = canonical(self._model, (*self._system, mark), self._params, self._schema)
+        head, tail = body.split(orjson.dumps(mark, option=orjson.OPT_SORT_KEYS))
+        return hashlib.sha256(head), tail
+
+
+def canonical(
+    model: str, messages: tuple[Message, ...], params: Mapping[str, Json], schema: Mapping[str, Json]
+) -> bytes:
+    """The canonical JSON body whose SHA-256 is the key: what changes the answer, and nothing else."""
+    return orjson.dumps(
+        {"messages": messages, "model": model, "params": params, "response_format": schema},
+        option=orjson.OPT_SORT_KEYS,
+    )
