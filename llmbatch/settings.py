@@ -22,6 +22,15 @@ MaxFailed = Annotated[
 Dollars = Annotated[Decimal, Field(ge=0), BeforeValidator(lambda v: str(v) if isinstance(v, float) else v)]
 
 
+def _in_flight(value: object) -> object:
+    if value == "auto" or (type(value) is int and 1 <= value <= 10_000):
+        return value
+    raise ValueError('"auto" or a whole number from 1 to 10,000')
+
+
+Concurrency = Annotated[int | Literal["auto"], BeforeValidator(_in_flight)]
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,7 +69,7 @@ class ProviderSettings(_Table):
 class LimitSettings(_Table):
     """[limits]: speed and bill; not hashed."""
 
-    concurrency: Literal["auto"] | Annotated[int, Field(ge=1, le=10_000)] = "auto"
+    concurrency: Concurrency = "auto"
     requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)
     share: float = Field(default=1.0, gt=0, le=1)

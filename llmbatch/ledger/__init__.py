@@ -6,6 +6,7 @@ from llmbatch.ledger.lock import Lock
 from llmbatch.ledger.runs import FINISHED, Run, RunStart, begin, changes, end, history, spent
 from llmbatch.ledger.schema import connect
 from llmbatch.ledger.store import Ledger
+from llmbatch.ledger.story import attempts_of, outcome_of, request_of
 
 __all__ = [
     "FINISHED",
@@ -17,11 +18,14 @@ __all__ = [
     "Run",
     "RunStart",
     "answers_between",
+    "attempts_of",
     "begin",
     "changes",
     "connect",
     "end",
     "history",
     "known",
+    "outcome_of",
+    "request_of",
     "spent",
 ]

@@ -1,0 +1,115 @@
+"""The typer application, and the last gate: errors become one clear message and an exit status."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from llmbatch import __version__
+from llmbatch.cli import look, make, run, simulate
+from llmbatch.errors import Exit, LlmbatchError
+
+app = typer.Typer(
+    name="llmbatch",
+    help="Run one prompt over every row of a JSONL or Parquet file on an LLM: resumable, budgeted, validated.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command, help_ending in (
+    (run.run, run.EXIT_STATUS),
+    (make.check, make.EXIT_STATUS),
+    (make.init, make.EXIT_STATUS),
+    (look.status, look.EXIT_STATUS),
+    (look.runs, look.EXIT_STATUS),
+    (look.report, look.EXIT_STATUS),
+    (look.show, look.EXIT_STATUS),
+    (simulate.simulate, simulate.EXIT_STATUS),
+):
+    app.command(epilog=help_ending)(command)
+
+
+@app.callback()
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+) -> None:
+    if version:
+        typer.echo(f"llmbatch {__version__}")
+        raise typer.Exit
+
+
+#: flags whose value may be left out: what then stands for it, and what its value looks like
+_OPTIONAL_VALUES = {
+    "--retry-failed": ("all", re.compile(r"[a-z]+(_[a-z]+)*(,[a-z_]+)*")),
+    "--wait": ("forever", re.compile(r"\d+(\.\d+)?[smhd]?|forever")),
+}
+
+
+def _fill_in(argv: Sequence[str]) -> list[str]:
+    """Give flags that stand without their optional value its default, which click cannot express."""
+    filled = []
+    for i, word in enumerate(argv):
+        filled.append(word)
+        if word in _OPTIONAL_VALUES:
+            default, shape = _OPTIONAL_VALUES[word]
+            following = argv[i + 1] if i + 1 < len(argv) else ""
+            if not shape.fullmatch(following):
+                filled.append(default)
+    return filled
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    os.umask(0o077)  # ledgers, results and reports are for their owner only
+    try:
+        result = app(args=_fill_in(sys.argv[1:] if argv is None else argv), standalone_mode=False)
+        return int(result or Exit.OK)
+    except LlmbatchError as error:
+        _complain(error.message, error.hint)
+        return error.exit_code
+    except typer.Exit as stop:
+        return stop.exit_code
+    except typer.Abort:
+        return Exit.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: no words are left to say
+        return Exit.OK
+    except Exception as error:
+        if type(error).__module__.startswith("typer._click"):
+            _complain(*_usage(error))
+            return Exit.USER_ERROR
+        if os.environ.get("LLMBATCH_DEBUG"):
+            raise
+        _complain(
+            f"this is a fault in llmbatch: {_where(error)}", "LLMBATCH_DEBUG=1 shows the traceback; please report it"
+        )
+        return Exit.BUG
+
+
+def _complain(message: str, hint: str | None) -> None:
+    typer.echo(f"llmbatch: {message}", err=True)
+    if hint:
+        typer.echo(f"  {hint}", err=True)
+
+
+def _usage(error: Exception) -> tuple[str, str | None]:
+    """The words of click's usage errors."""
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    context = getattr(error, "ctx", None)
+    return message, f"see `{context.command_path} --help`" if context else None
+
+
+def _where(error: BaseException) -> str:
+    """Kind and place of a fault; its words may hold row text, so they are not shown."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""  # noqa: PTH119
+    return f"{type(error).__name__}{place}"

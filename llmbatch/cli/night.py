@@ -1,0 +1,132 @@
+"""One run from its checks to its report: prepare, answer every row, write the results.
+
+The order matters: everything a person can get wrong is checked before the ledger is touched, and the ledger is open
+before anything is sent.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import orjson
+import uvloop
+
+from llmbatch import ledger as ledgers
+from llmbatch.cli import deadline, ending
+from llmbatch.cli.make import usable
+from llmbatch.cli.order import Order, status_file
+from llmbatch.cli.signals import stopping
+from llmbatch.cli.wiring import wire
+from llmbatch.engines import live
+from llmbatch.halt import Halt
+from llmbatch.ledger import Ledger, Lock
+from llmbatch.pipeline import Pipeline
+from llmbatch.progress import Display, StatusFile, choose
+from llmbatch.render import Renderer
+from llmbatch.sink import RESULT_COLUMNS
+from llmbatch.source import Source, Survey, check_row, open_source, survey
+from llmbatch.tally import Tally
+from llmbatch.types import Row
+from llmbatch.validate import Judge, output_fields
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """A run whose checks have passed."""
+
+    order: Order
+    pipeline: Pipeline
+    renderer: Renderer
+    judge: Judge
+    source: Source
+    survey: Survey
+    total: int  #: rows of this run: the input's, or fewer under --limit
+    tally: Tally
+
+    def rows(self) -> Iterator[Row]:
+        """The rows of this run, in order; those that break a rule carry their problem."""
+        settings = self.pipeline.settings.input
+        for row in islice(self.source.rows(skip_bad=self.order.skip_bad_rows), self.total):
+            problem = check_row(row, settings)
+            yield row if problem is None else replace(row, problem=problem)
+
+
+def run_night(order: Order) -> int:
+    """Carry an order out; returns the exit status."""
+    pipeline, renderer = usable(order.pipeline, order.overrides)
+    folder = order.ledger_file.parent
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with Lock(order.ledger_file, wait_s=order.wait_s), open_source(order.inputs, folder) as source:
+        settings = pipeline.settings
+        taken = [settings.output.prefix + name for name in output_fields(pipeline.schema)]
+        surveyed = survey(source, settings.input, taken=[*taken, *RESULT_COLUMNS], skip_bad=order.skip_bad_rows)
+        night = Night(
+            order=order,
+            pipeline=pipeline,
+            renderer=renderer,
+            judge=Judge(pipeline.schema, pipeline.check),
+            source=source,
+            survey=surveyed,
+            total=min(surveyed.total, order.limit or surveyed.total),
+            tally=Tally(),
+        )
+        night.tally.planned(night.total)
+        return ending.finish(night, uvloop.run(_answer(night)))
+
+
+async def _answer(night: Night) -> ending.Answered:
+    """Bring every row to an outcome, or stop early; whatever happens, what was paid for is stored."""
+    order, halt = night.order, Halt()
+    wired = wire(night.pipeline, night.tally, halt, night.tally.noted if order.verbose else None)
+    ledger = await Ledger.open(order.ledger_file)
+    try:
+        run = await ledger.ask(lambda con: ledgers.begin(con, _start(night)))
+        provider, timed = await wired.wrapped(ledger, run)
+        engine = live.Engine(
+            ledger=ledger,
+            run=run,
+            renderer=night.renderer,
+            judge=night.judge,
+            provider=provider,
+            observer=night.tally,
+            halt=halt,
+            max_attempts=night.pipeline.settings.limits.max_attempts,
+            id_column=night.pipeline.settings.input.id,
+            retry_failed=order.retry_classes,
+        )
+        with ExitStack() as watching:
+            watching.enter_context(_display(night, wired.in_flight))
+            watching.enter_context(
+                StatusFile(status_file(order.ledger_file), night.tally, wired.in_flight, run.run_id, night.pipeline.name)
+            )
+            watching.enter_context(stopping(halt, timed.cut))
+            watching.enter_context(deadline.keeping(order.deadline, night.tally, halt, timed.cut))
+            await live.answer(engine, night.rows())
+        await provider.close()
+    finally:
+        await ledger.close()
+    return ending.Answered(run, halt.reason, wired)
+
+
+def _start(night: Night) -> ledgers.RunStart:
+    pipeline = night.pipeline
+    request = pipeline.settings.request
+    return ledgers.RunStart(
+        pipeline=pipeline.name,
+        version=pipeline.version,
+        label=pipeline.settings.label,
+        model=request.model,
+        system=request.system,
+        params=orjson.dumps(request.params).decode(),
+        schema=orjson.dumps(pipeline.schema).decode(),
+        prompt=pipeline.prompt,
+        hooks=pipeline.hooks,
+        input=" ".join(night.order.inputs),
+        fingerprint=f"{night.survey.fingerprint}:{night.total}",
+        total=night.total,
+        settings=pipeline.settings.model_dump_json(),
+    )

@@ -1,0 +1,145 @@
+"""llmbatch run: one night, or the rest of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from llmbatch.cli.order import Order
+
+EXIT_STATUS = """EXIT STATUS
+
+0 every row valid, or failures within max_failed ·
+1 fault in llmbatch ·
+2 mistake in usage, pipeline or input, nothing sent ·
+3 finished, too many rows failed ·
+4 budget reached, resumable ·
+5 deadline reached, resumable ·
+6 provider refused or unreachable, resumable ·
+7 quality gate failed ·
+74 storage failed, resumable ·
+75 another run holds the ledger ·
+129, 130, 143 interrupted, resumable"""
+
+_SENDING, _OUTPUT, _STOPPING, _ROWS = "Where it is sent", "Output", "When to stop", "Which rows"
+
+
+def run(
+    pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's folder.")],
+    input: Annotated[  # noqa: A002 - the flag's name
+        list[str],
+        typer.Option(
+            "--input", "-i", metavar="FILE", help="JSONL (also .gz, .zst) or Parquet; a glob; - for stdin. Repeatable."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder of results and reports. \\[results/PIPELINE]",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            "--ledger",
+            metavar="FILE",
+            help="The DuckDB file of progress. \\[.llmbatch/PIPELINE.duckdb]",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    provider: Annotated[
+        Literal["openai", "offline"] | None,
+        typer.Option(help="Who answers; offline needs no key.", rich_help_panel=_SENDING),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Another model; changes every key.", rich_help_panel=_SENDING)
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server.", rich_help_panel=_SENDING)
+    ] = None,
+    concurrency: Annotated[
+        str | None, typer.Option(metavar="N|auto", help="Requests in flight.", rich_help_panel=_SENDING)
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the first N rows.", rich_help_panel=_ROWS)
+    ] = None,
+    retry_failed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[CLASS]",
+            help="Ask failed rows again: all, or these classes (comma-separated).",
+            rich_help_panel=_ROWS,
+        ),
+    ] = None,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="Broken rows become skipped outcomes.", rich_help_panel=_ROWS)
+    ] = False,
+    budget: Annotated[
+        str | None, typer.Option(metavar="USD", help="Spend at most this much in this run.", rich_help_panel=_STOPPING)
+    ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help='Stop in time for "06:00", or after "8h".', rich_help_panel=_STOPPING),
+    ] = None,
+    max_failed: Annotated[
+        str | None, typer.Option(metavar="N|P%", help="More failed rows give exit status 3.", rich_help_panel=_STOPPING)
+    ] = None,
+    wait: Annotated[
+        str | None,
+        typer.Option(metavar="[TIME]", help="Wait for another run to end, at most so long.", rich_help_panel=_STOPPING),
+    ] = None,
+    format: Annotated[  # noqa: A002 - the flag's name
+        Literal["jsonl", "parquet"] | None,
+        typer.Option(help="Of the results. \\[the input's]", rich_help_panel=_OUTPUT),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override pipeline.toml. Repeatable.")
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print report.json at the end.", rich_help_panel=_OUTPUT)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress, no report.", rich_help_panel=_OUTPUT)
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say each change of the limits.", rich_help_panel=_OUTPUT)
+    ] = False,
+) -> int:
+    """Run a pipeline over a file, or go on with a run that stopped.
+
+    Type the same command again after any stop: rows that are answered are not paid for again.
+    """
+    from llmbatch.cli.night import run_night
+
+    overrides = {
+        "provider.kind": provider,
+        "request.model": model,
+        "provider.base_url": base_url,
+        "limits.concurrency": concurrency,
+        "limits.budget_usd": budget,
+        "limits.max_failed": max_failed,
+    }
+    return run_night(
+        Order(
+            pipeline=pipeline,
+            inputs=tuple(input),
+            output=output,
+            ledger=ledger,
+            overrides=(*(set_ or ()), *(f"{key}={value}" for key, value in overrides.items() if value is not None)),
+            limit=limit,
+            retry_failed=retry_failed,
+            skip_bad_rows=skip_bad_rows,
+            deadline=deadline,
+            wait=wait,
+            format=format,
+            json=json,
+            quiet=quiet,
+            verbose=verbose,
+        )
+    )

@@ -1,0 +1,218 @@
+"""The live engine: the way of a row, from source to outcome.
+
+    source -> render -> ledger lookup --known--> judge -> outcome
+                           | unknown                ^
+                           v                        |
+              provider: retry(record(budget(limits(timed(openai)))))
+
+One direction. Every reply is durable in the ledger before it is judged. Identical requests are asked once: the first
+row leads, its twins wait and are judged on the same replies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from llmbatch.errors import Decision, ProviderDown, Refused, Stop, StorageError
+from llmbatch.halt import Halt
+from llmbatch.ledger import Known, Ledger, Run, known
+from llmbatch.render import Renderer, RenderError
+from llmbatch.source import row_id
+from llmbatch.types import Observer, Outcome, Provider, Reply, Request, Row, Status, Verdict
+from llmbatch.validate import FINAL, Judge, reask_turns
+
+_CHUNK = 500  #: rows looked up at once; reading and rendering so many takes about 5 ms
+_OPEN_ROWS = 1_500  #: rows between lookup and outcome: bounds memory, and what a kill can cost
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What answering rows takes."""
+
+    ledger: Ledger
+    run: Run
+    renderer: Renderer
+    judge: Judge
+    provider: Provider
+    observer: Observer
+    halt: Halt
+    max_attempts: int
+    id_column: str | None = None
+    retry_failed: frozenset[str] | None = None  #: classes to ask again; empty means every class
+    open_rows: int = _OPEN_ROWS
+
+
+async def answer(engine: Engine, rows: Iterable[Row]) -> None:
+    """Bring every row to its outcome, or stop when told to. What is in flight then may end (see Halt)."""
+    async with asyncio.TaskGroup() as group:
+        way = _Way(engine, group)
+        for chunk in _chunks(iter(rows)):
+            if engine.halt:
+                break
+            try:
+                await way.go(chunk)
+            except StorageError as error:
+                engine.halt.stop(error)
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while chunk := list(islice(rows, _CHUNK)):
+        yield chunk
+
+
+@dataclass(slots=True)
+class _Lead:
+    """A row that asks for its key, and its twins."""
+
+    row: Row
+    request: Request
+    twins: list[Row] = field(default_factory=list)
+
+
+class _Way:
+    def __init__(self, engine: Engine, group: asyncio.TaskGroup) -> None:
+        self._engine = engine
+        self._group = group
+        self._leads: dict[str, _Lead] = {}
+        self._room = asyncio.Semaphore(engine.open_rows)
+
+    async def go(self, chunk: list[Row]) -> None:
+        """Render and look up a chunk of rows, settle what is known, send off the rest."""
+        # A key is claimed before it is looked up, so that a reply stored meanwhile is seen by one of the two.
+        leads = [lead for row in chunk if (lead := await self._claim(row)) is not None]
+        keys = [lead.request.key for lead in leads]
+        stored = await self._engine.ledger.ask(lambda con: known(con, keys))
+        for lead in leads:
+            past = stored.get(lead.request.key, Known())
+            request = self._judge_stored(lead.row, lead.request, past, ask_failed=True)
+            if request is None and not lead.twins:
+                self._release(lead)
+            else:
+                self._group.create_task(self._lead(lead, request, past))
+
+    async def _claim(self, row: Row) -> _Lead | None:
+        """The row as the one to ask for its key; None when it has its outcome, or waits for another row's reply."""
+        await self._room.acquire()
+        if row.problem is not None:
+            return self._skip(row, "bad_row", row.problem)
+        try:
+            row = self._engine.renderer.fit(row)
+            request = self._engine.renderer.request(row)
+        except RenderError as error:
+            if error.failure == "too_long":
+                return self._skip(row, error.failure, str(error))
+            self._finish(row, Status.FAILED, None, failure=error.failure, reason=str(error))
+            self._room.release()
+            return None
+        lead = self._leads.get(request.key)
+        if lead is not None:
+            lead.twins.append(row)
+            return None
+        self._leads[request.key] = lead = _Lead(row, request)
+        return lead
+
+    def _skip(self, row: Row, failure: str, reason: str) -> None:
+        self._finish(row, Status.SKIPPED, None, failure=failure, reason=reason)
+        self._room.release()
+
+    async def _lead(self, lead: _Lead, request: Request | None, past: Known) -> None:
+        """Ask for the leading row if need be, then settle its twins on the same replies."""
+        fault = await self._ask(lead.row, request, past) if request is not None else None
+        for twin in lead.twins:  # the list may grow while a twin is asked for
+            request = self._judge_stored(twin, lead.request, past, ask_failed=False)
+            if request is not None and fault is None:
+                fault = await self._ask(twin, request, past)
+            elif request is not None and isinstance(fault, Decision):
+                self._finish(twin, Status.FAILED, lead.request, failure=fault.failure, reason=fault.message)
+        self._release(lead)
+
+    async def _ask(self, row: Row, request: Request, past: Known) -> Decision | Stop | StorageError | None:
+        """Ask until a reply is valid or attempts are used up. Returns the fault, if the row got no reply to judge."""
+        engine = self._engine
+        try:
+            while True:
+                reply = await engine.provider.call(request)
+                past.replies.append(reply)
+                verdict = engine.judge.judge(row, reply)
+                engine.observer.judged(reply, verdict)
+                if verdict.valid:
+                    self._finish(row, Status.DONE, request, reply=reply, repaired=verdict.repaired)
+                    return None
+                if verdict.failure in FINAL or reply.number >= engine.max_attempts:
+                    self._fail(row, request, reply, verdict)
+                    return None
+                request = request.reask(reask_turns(reply, verdict), reply.number)
+        except Refused as refused:
+            engine.halt.stop(ProviderDown(f"the provider refuses: {refused.message}"))
+            return engine.halt.reason
+        except Decision as fault:
+            self._finish(row, Status.FAILED, request, failure=fault.failure, reason=fault.message)
+            return fault
+        except (Stop, StorageError) as stop:
+            engine.halt.stop(stop)
+            return stop
+
+    def _judge_stored(self, row: Row, request: Request, past: Known, *, ask_failed: bool) -> Request | None:
+        """Settle a row on stored replies; else the request to send, as a re-ask after stored invalid replies."""
+        engine = self._engine
+        last: tuple[Reply, Verdict] | None = None
+        for reply in past.replies:
+            verdict = engine.judge.judge(row, reply)
+            if verdict.valid:
+                self._finish(row, Status.REUSED, request, reply=reply, repaired=verdict.repaired)
+                return None
+            last = reply, verdict
+        if last is None and past.rejection is None:
+            return request
+        failure = past.rejection.failure if past.rejection else last[1].failure if last else None
+        if ask_failed and self._asks_again(failure):
+            return request
+        if past.rejection is not None:
+            self._finish(row, Status.FAILED, request, failure=failure, reason=past.rejection.reason)
+        elif last is not None and (failure in FINAL or len(past.replies) >= engine.max_attempts):
+            self._fail(row, request, *last)
+        elif last is not None:
+            return request.reask(reask_turns(*last), len(past.replies))
+        return None
+
+    def _asks_again(self, failure: str | None) -> bool:
+        classes = self._engine.retry_failed
+        return classes is not None and (not classes or failure in classes)
+
+    def _fail(self, row: Row, request: Request, reply: Reply, verdict: Verdict) -> None:
+        self._finish(
+            row, Status.FAILED, request, reply=reply, failure=verdict.failure, reason="; ".join(verdict.problems)
+        )
+
+    def _finish(
+        self,
+        row: Row,
+        status: Status,
+        request: Request | None,
+        *,
+        reply: Reply | None = None,
+        failure: str | None = None,
+        reason: str | None = None,
+        repaired: bool = False,
+    ) -> None:
+        engine = self._engine
+        outcome = Outcome(
+            row_no=row.row_no,
+            status=status,
+            row_id=row_id(row, engine.id_column) if engine.id_column and row.problem is None else None,
+            key=request.key if request else None,
+            seq=reply.seq if reply else None,
+            failure=failure,
+            reason=reason,
+            repaired=repaired,
+        )
+        engine.ledger.settle(engine.run.run_no, outcome)
+        engine.observer.finished(outcome, reply)
+
+    def _release(self, lead: _Lead) -> None:
+        del self._leads[lead.request.key]
+        for _ in range(1 + len(lead.twins)):
+            self._room.release()

@@ -1,0 +1,34 @@
+"""What the ledger holds of one row: its last outcome, its request, every attempt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+from llmbatch.ledger.schema import statements
+
+
+def outcome_of(con: duckdb.DuckDBPyConnection, row: str) -> dict[str, Any] | None:
+    """The newest outcome of the row with this id, else with this number; None if there is none."""
+    return _first(con.execute(statements()["row_outcome"], {"row": row}))
+
+
+def request_of(con: duckdb.DuckDBPyConnection, key: str) -> dict[str, Any] | None:
+    """What was sent under a key: user_message, model, system, params, schema, prompt_version."""
+    return _first(con.execute(statements()["request_of"], [key]))
+
+
+def attempts_of(con: duckdb.DuckDBPyConnection, key: str) -> list[dict[str, Any]]:
+    """Every attempt made for a key, oldest first, in the columns of ledger.sql's attempts_of."""
+    return _dicts(con.execute(statements()["attempts_of"], [key]))
+
+
+def _first(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
+    rows = _dicts(cursor)
+    return rows[0] if rows else None
+
+
+def _dicts(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
