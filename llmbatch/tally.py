@@ -65,7 +65,9 @@ class Tally:
     possibly_paid: int = 0  #: attempts that brought nothing and may be billed
     by_model: dict[str, ModelSum] = field(default_factory=dict)
     invalid_usd: Decimal = Decimal(0)
+    invalid_unpriced: int = 0  #: invalid replies whose price is unknown
     saved_usd: Decimal = Decimal(0)
+    saved_unpriced: int = 0  #: reused replies whose price is unknown
     latency_s: Histogram = field(default_factory=Histogram)
     notes: list[str] = field(default_factory=list)
 
@@ -99,6 +101,7 @@ class Tally:
         self.repaired += verdict.repaired
         if not verdict.valid:
             self.invalid_usd += reply.cost_usd or 0
+            self.invalid_unpriced += reply.cost_usd is None
 
     def finished(self, outcome: Outcome, reply: Reply | None) -> None:
         """Count a row's outcome."""
@@ -109,6 +112,7 @@ class Tally:
             self.skips[outcome.failure or "unknown"] += 1
         elif outcome.status is Status.REUSED and reply is not None:
             self.saved_usd += reply.cost_usd or 0
+            self.saved_unpriced += reply.cost_usd is None
 
     def noted(self, message: str) -> None:
         """Keep what a person should know, once."""

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -19,7 +18,7 @@ from llmbatch import report as reports
 from llmbatch.atomic import write_text
 from llmbatch.cli.wiring import Wired
 from llmbatch.errors import Exit, Stop, StorageError
-from llmbatch.ledger import Run, RowAnswer
+from llmbatch.ledger import RowAnswer, Run
 from llmbatch.reply import parse_reply
 from llmbatch.sink import Answer, Target, write_results
 from llmbatch.types import Row, Status
@@ -99,3 +98,86 @@ def _answer(found: RowAnswer | None) -> Answer:
         output=parsed[0] if parsed else None,
         last_reply=None if valid else found.raw,
     )
+
+
+def _target(night: Night) -> Target:
+    order = night.order
+    return Target(
+        folder=order.output_folder,
+        format=order.format or night.source.kind,
+        source=night.source,
+        columns=night.survey.columns,
+        schema=night.pipeline.schema,
+        prefix=night.pipeline.settings.output.prefix,
+        prompt_version=night.pipeline.version,
+    )
+
+
+def _report(
+    night: Night, answered: Answered, con: duckdb.DuckDBPyConnection, status: str, code: Exit, files: dict[str, str]
+) -> reports.RunReport:
+    run, wired, settings = answered.run, answered.wired, night.pipeline.settings
+    facts = reports.RunFacts(
+        run_id=run.run_id,
+        pipeline=night.pipeline.name,
+        prompt_version=night.pipeline.version,
+        status=status,
+        exit_code=code,
+        started_at=run.started_at,
+        ended_at=time.time(),
+        price_source=wired.prices.source(),
+        label=settings.label,
+        model=settings.request.model,
+        input=night.order.inputs,
+        command=("llmbatch", *sys.argv[1:]),
+        concurrency_final=wired.gate.concurrency,
+        limit_changes=tuple(
+            reports.LimitChange(change.at - wired.began, change.value, change.reason) for change in wired.gate.changes
+        ),
+        budget_usd=settings.limits.budget_usd,
+        resumed=_resumed(con, run),
+        changes=_changes(night, con, run),
+        structured_output=wired.structured_output,
+        files=files,
+        notes=_notes(night, answered.reason),
+    )
+    return reports.build(night.tally, facts)
+
+
+def _resumed(con: duckdb.DuckDBPyConnection, run: Run) -> tuple[reports.ResumedRun, ...]:
+    names = ledgers.run_ids(con)
+    return tuple(reports.ResumedRun(names[no], ledgers.spent(con, (no,))) for no in run.resumes)
+
+
+def _changes(night: Night, con: duckdb.DuckDBPyConnection, run: Run) -> reports.Changes | None:
+    counts = ledgers.changes(con, run, by_id=night.pipeline.settings.input.id is not None)
+    if counts is None:
+        return None
+    return reports.Changes(
+        reused=night.tally.rows[Status.REUSED],
+        new=counts["new"] or 0,
+        changed=counts["changed"],
+        gone=counts["gone"] or 0,
+    )
+
+
+def _notes(night: Night, reason: Stop | StorageError | None) -> tuple[str, ...]:
+    notes = [] if reason is None else [reason.message]
+    if night.source.stamp() != night.survey.stamp:
+        notes.append("the input changed during the run: results hold what was read when they were written")
+    if night.survey.blank_lines:
+        notes.append(f"{night.survey.blank_lines:,} blank lines in the input are no rows")
+    return tuple(notes)
+
+
+def _last_word(night: Night, answered: Answered, report: reports.RunReport, text: str) -> None:
+    """Print the report, and where to find the rest."""
+    order = night.order
+    if order.json:
+        typer.echo(text)
+    elif not order.quiet:
+        typer.echo(reports.text(report, color=sys.stdout.isatty()))
+    if answered.reason is not None:
+        typer.echo(f"llmbatch: {answered.reason.message}", err=True)
+        hint = answered.reason.hint or "type the same command again to go on; what is stored is not paid for again"
+        typer.echo(f"  {hint}", err=True)

@@ -24,7 +24,7 @@ EXIT_STATUS = """EXIT STATUS
 
 def check(
     pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's folder.")],
-    input: Annotated[  # noqa: A002 - the flag's name
+    input: Annotated[
         str | None,
         typer.Option("--input", "-i", metavar="FILE", help="Render this file's first row instead of a made-up one."),
     ] = None,

@@ -7,7 +7,7 @@ before anything is sent.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -101,7 +101,9 @@ async def _answer(night: Night) -> ending.Answered:
         with ExitStack() as watching:
             watching.enter_context(_display(night, wired.in_flight))
             watching.enter_context(
-                StatusFile(status_file(order.ledger_file), night.tally, wired.in_flight, run.run_id, night.pipeline.name)
+                StatusFile(
+                    status_file(order.ledger_file), night.tally, wired.in_flight, run.run_id, night.pipeline.name
+                )
             )
             watching.enter_context(stopping(halt, timed.cut))
             watching.enter_context(deadline.keeping(order.deadline, night.tally, halt, timed.cut))
@@ -130,3 +132,7 @@ def _start(night: Night) -> ledgers.RunStart:
         total=night.total,
         settings=pipeline.settings.model_dump_json(),
     )
+
+
+def _display(night: Night, in_flight: Callable[[], int]) -> Display:
+    return choose(sys.stderr, night.tally, in_flight, night.pipeline.name, quiet=night.order.quiet)

@@ -28,7 +28,7 @@ _SENDING, _OUTPUT, _STOPPING, _ROWS = "Where it is sent", "Output", "When to sto
 
 def run(
     pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's folder.")],
-    input: Annotated[  # noqa: A002 - the flag's name
+    input: Annotated[
         list[str],
         typer.Option(
             "--input", "-i", metavar="FILE", help="JSONL (also .gz, .zst) or Parquet; a glob; - for stdin. Repeatable."
@@ -94,7 +94,7 @@ def run(
         str | None,
         typer.Option(metavar="[TIME]", help="Wait for another run to end, at most so long.", rich_help_panel=_STOPPING),
     ] = None,
-    format: Annotated[  # noqa: A002 - the flag's name
+    format: Annotated[
         Literal["jsonl", "parquet"] | None,
         typer.Option(help="Of the results. \\[the input's]", rich_help_panel=_OUTPUT),
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -33,6 +34,11 @@ class Wired:
     raw: Provider
     prices: PriceTable
     gate: Gate
+    began: float  #: monotonic seconds at which the gate's changes begin
+
+    def in_flight(self) -> int:
+        """Calls in flight now."""
+        return self.gate.in_flight
 
     @property
     def structured_output(self) -> str | None:
@@ -86,7 +92,8 @@ def wire(pipeline: Pipeline, tally: Tally, halt: Halt, on_change: Callable[[str]
     if settings.limits.budget_usd is not None:
         worst_case(pipeline, prices)  # raises now rather than at the first call
     raw = providers.make(settings, tally.noted)
-    return Wired(pipeline, tally, halt, raw, prices, Gate(settings.limits, on_change=on_change))
+    gate = Gate(settings.limits, on_change=on_change)
+    return Wired(pipeline, tally, halt, raw, prices, gate, time.monotonic())
 
 
 def worst_case(pipeline: Pipeline, prices: PriceTable) -> Callable[[Request], Decimal]:

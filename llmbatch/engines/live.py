@@ -96,15 +96,8 @@ class _Way:
     async def _claim(self, row: Row) -> _Lead | None:
         """The row as the one to ask for its key; None when it has its outcome, or waits for another row's reply."""
         await self._room.acquire()
-        if row.problem is not None:
-            return self._skip(row, "bad_row", row.problem)
-        try:
-            row = self._engine.renderer.fit(row)
-            request = self._engine.renderer.request(row)
-        except RenderError as error:
-            if error.failure == "too_long":
-                return self._skip(row, error.failure, str(error))
-            self._finish(row, Status.FAILED, None, failure=error.failure, reason=str(error))
+        request = self._request(row)
+        if request is None:
             self._room.release()
             return None
         lead = self._leads.get(request.key)
@@ -114,9 +107,17 @@ class _Way:
         self._leads[request.key] = lead = _Lead(row, request)
         return lead
 
-    def _skip(self, row: Row, failure: str, reason: str) -> None:
-        self._finish(row, Status.SKIPPED, None, failure=failure, reason=reason)
-        self._room.release()
+    def _request(self, row: Row) -> Request | None:
+        """What is to be sent for a row; None when nothing can be, and the row has its outcome."""
+        if row.problem is not None:
+            self._finish(row, Status.SKIPPED, None, failure="bad_row", reason=row.problem)
+            return None
+        try:
+            return self._engine.renderer.request(self._engine.renderer.fit(row))
+        except RenderError as error:
+            status = Status.SKIPPED if error.failure == "too_long" else Status.FAILED
+            self._finish(row, status, None, failure=error.failure, reason=str(error))
+            return None
 
     async def _lead(self, lead: _Lead, request: Request | None, past: Known) -> None:
         """Ask for the leading row if need be, then settle its twins on the same replies."""

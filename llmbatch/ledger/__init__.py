@@ -3,7 +3,7 @@
 from llmbatch.ledger.answers import RowAnswer, answers_between
 from llmbatch.ledger.known import Known, Rejection, known
 from llmbatch.ledger.lock import Lock
-from llmbatch.ledger.runs import FINISHED, Run, RunStart, begin, changes, end, history, spent
+from llmbatch.ledger.runs import FINISHED, Run, RunStart, begin, changes, end, history, run_ids, spent
 from llmbatch.ledger.schema import connect
 from llmbatch.ledger.store import Ledger
 from llmbatch.ledger.story import attempts_of, outcome_of, request_of
@@ -27,5 +27,6 @@ __all__ = [
     "known",
     "outcome_of",
     "request_of",
+    "run_ids",
     "spent",
 ]

@@ -97,6 +97,9 @@ with now as (select distinct key from outcomes where run_no = $now and key is no
 select count(*) filter (where b.key is null), null, count(*) filter (where n.key is null)
 from now n full join before b on n.key = b.key;
 
+-- name: run_ids
+select run_no, run_id from runs;
+
 -- name: run_history
 select r.run_id, r.started_at, r.prompt_version, r.input, r.total, e.ended_at, e.status, e.exit_code, e.report
 from runs r left join run_ends e using (run_no) order by r.run_no desc;

@@ -100,6 +100,11 @@ def changes(con: duckdb.DuckDBPyConnection, run: Run, *, by_id: bool) -> dict[st
     return None if row is None else dict(zip(("new", "changed", "gone"), row, strict=True))
 
 
+def run_ids(con: duckdb.DuckDBPyConnection) -> dict[int, str]:
+    """Every run's run_id by its number."""
+    return dict(con.execute(statements()["run_ids"]).fetchall())
+
+
 def history(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """Every run, newest first; keys as in ledger.sql's run_history."""
     cursor = con.execute(statements()["run_history"])

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import httpx2
 import openai
 import orjson
@@ -47,10 +48,8 @@ class OpenAI:
                 if self._modes.step_down(wire, error.status_code, error.body):
                     continue
                 raise self._of_status(error, _since(started)) from None
-            except openai.APITimeoutError:
-                raise TimedOut("no answer in time", latency_s=_since(started), possibly_paid=True) from None
             except openai.APIConnectionError as error:
-                raise self._of_connection(error, _since(started)) from None
+                raise _of_connection(error, _since(started)) from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -76,16 +75,6 @@ class OpenAI:
                 possibly_paid=True,
             ) from None
         return reply.arrived(response.status_code, latency, _rate_headers(response.headers))
-
-    def _of_connection(self, error: openai.APIConnectionError, latency_s: float) -> Transient:
-        cause = error.__cause__
-        never_sent = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
-        return Transient(
-            f"{'cannot connect' if never_sent else 'connection lost'}: {type(cause or error).__name__}",
-            failure="connection",
-            latency_s=latency_s,
-            possibly_paid=not never_sent,
-        )
 
     def _of_status(self, error: openai.APIStatusError, latency_s: float) -> Decision:
         kind, failure = decide(error.status_code, error.response.headers, error.body)
@@ -132,6 +121,20 @@ def decide(status: int, headers: Mapping[str, str], body: object) -> tuple[type[
     if "api key" in message or (param and not param.startswith("messages")):
         return Refused, None  # the same for every row
     return Rejected, None
+
+
+def _of_connection(error: openai.APIConnectionError, latency_s: float) -> Transient:
+    """A fault without an answer. The transport's own names mislead (a reset is a ConnectTimeout): look beneath."""
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    never_sent = aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | httpx2.PoolTimeout
+    if any(isinstance(cause, never_sent) for cause in causes):
+        return Transient(f"cannot connect: {type(causes[-1]).__name__}", failure="connection", latency_s=latency_s)
+    if any(isinstance(cause, TimeoutError) for cause in causes):
+        return TimedOut("no answer in time", latency_s=latency_s, possibly_paid=True)
+    lost = f"connection lost: {type(causes[-1]).__name__}"
+    return Transient(lost, failure="connection", latency_s=latency_s, possibly_paid=True)
 
 
 def _error_fields(body: object) -> tuple[str, str, str]:

@@ -19,7 +19,7 @@ from decimal import Decimal
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from llmbatch.budget import Budget
-from llmbatch.errors import Decision, RateLimited, TimedOut, Transient
+from llmbatch.errors import Decision, ProviderDown, RateLimited, Refused, TimedOut, Transient
 from llmbatch.halt import Halt
 from llmbatch.limits import Gate, RetryBudget, backoff
 from llmbatch.settings import LimitSettings
@@ -205,6 +205,8 @@ class Limited:
             )
             settled = True
         except Decision as error:
+            if isinstance(error, Refused):  # before the slot is free, because not one call more makes sense
+                self._gate.close(ProviderDown(f"the provider refuses: {error.message}"))
             permit.settle(
                 "overloaded" if error.failure == "overloaded" else error.outcome,
                 headers=error.headers,

@@ -1,0 +1,209 @@
+"""How many calls may be in flight: a fixed number, or one that finds the server's knee by itself. Pure.
+
+From those who do it: grow only while the limit is used; double while clean, then by small steps; cut once an episode
+and not once an answer of a burst; take no credit from calls that were sent before the cut. Netflix's concurrency-limits
+(Gradient2, Vegas) compare latency with that of an idle server to see a queue where no 429 tells of one. BBR (Cardwell
+et al., ACM Queue 2016) sends less now and then to see what an idle server takes, so that the yardstick cannot drift.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from llmbatch.limits.calls import Admitted, Ended
+from llmbatch.limits.changes import Changes
+from llmbatch.limits.latency import Baseline, Sample
+
+START = 8
+CEILING = 1_000  #: connection pools are cut to this
+
+_USED = 0.8  #: part of the limit that must be in flight for a round to count
+_CUT = 0.75  #: after a 429, a 503 or timeouts, and the most for latency
+_BORNE = 0.95  #: part of what was too much to go back to, as CUBIC (RFC 9438) does,
+_STAY = 8  #: and to stay at for so many rounds
+_AIM = 1.2  #: times the latency of a server without a queue
+_GROW_BELOW = 1.15
+_CUT_ABOVE = 1.35
+_WORTH = 1.41  #: doubling that makes latency so much longer gives 1.4 times the throughput: go on
+_PROBE = 0.8
+_LEAST_DOUBLING, _LEAST = 16, 32  #: answers in a round
+_FIRST_PROBE, _PROBE_EVERY = 8, 40  #: rounds
+_TIMEOUTS = 3  #: so many, and so large a part of a round, are overload
+_TIMEOUT_SHARE = 0.05
+
+
+class Slots(Protocol):
+    """What the gate asks of either."""
+
+    limit: int
+
+    def settled(self, call: Admitted, ended: Ended, in_flight: int, now: float) -> None:
+        """A call ended; ``in_flight`` counts it still."""
+
+    def restart(self, reason: str, now: float) -> None:
+        """Sending begins again after a pause in which nothing was answered."""
+
+
+class Fixed:
+    """A number that stays."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+    def settled(self, call: Admitted, ended: Ended, in_flight: int, now: float) -> None:
+        """Nothing to learn."""
+
+    def restart(self, reason: str, now: float) -> None:
+        """Nothing to begin again."""
+
+
+@dataclass(slots=True)
+class _Round:
+    """What is seen at one limit: answers to calls that were admitted since it holds."""
+
+    began: float
+    samples: list[Sample] = field(default_factory=list)
+    busiest: int = 0
+    faults: int = 0
+    timeouts: int = 0
+
+
+class Adaptive:
+    """Moves the limit once a round of two answers a slot.
+
+    Doubling: twice the limit, while latency shows no queue or the throughput gained is worth it. Steady: a tenth more
+    below 1.15 times the baseline's latency, less above 1.35. Probing: after a cut for latency, and every 40 rounds, see
+    whether fewer calls are answered faster; if not, nothing was queued, and the baseline is what is seen now.
+    """
+
+    def __init__(self, changes: Changes, now: float, *, start: int = START, ceiling: int = CEILING) -> None:
+        self.limit = min(start, ceiling)
+        self._changes = changes
+        self._ceiling = ceiling
+        self._double_to = ceiling
+        self._phase: Literal["doubling", "steady", "cut", "probe"] = "doubling"
+        self._before = (self.limit, 1.0)  #: limit and latency ratio of the round before
+        self._baseline = Baseline()
+        self._unqueued: list[Sample] = []
+        self._borne = 0  #: what the server is thought to bear, from the last time that it was too much
+        self._stay = 0  #: rounds before more is tried
+        self._to_probe = _FIRST_PROBE
+        self._usual_faults = 0.0
+        self._cut_at = -1.0
+        self._round = _Round(now)
+
+    def settled(self, call: Admitted, ended: Ended, in_flight: int, now: float) -> None:
+        """Count a call; move the limit when a round is full, or at once when the server has too much to do."""
+        round_ = self._round
+        round_.busiest = max(round_.busiest, in_flight)
+        if ended.outcome == "answered":
+            if call.at >= round_.began:
+                round_.samples.append((ended.latency_s, ended.output_tokens or 0))
+                least = _LEAST_DOUBLING if self._phase == "doubling" else _LEAST
+                if len(round_.samples) >= max(least, 2 * self.limit):
+                    self._close(now)
+        elif ended.outcome in {"rate_limited", "overloaded"}:
+            self._overload(call, ended.outcome, now)
+        elif ended.outcome == "timeout":
+            round_.timeouts += 1
+            if round_.timeouts >= max(_TIMEOUTS, _TIMEOUT_SHARE * (len(round_.samples) + round_.timeouts)):
+                self._overload(call, "timeouts", now)
+        elif ended.outcome == "transient":
+            round_.faults += 1
+
+    def restart(self, reason: str, now: float) -> None:
+        """Begin low again, and double up to three quarters of what it was."""
+        self._double_to = max(START, int(self.limit * _CUT))
+        self._move(min(START, self.limit), reason, now)
+        self._phase, self._cut_at = "doubling", now
+
+    def _overload(self, call: Admitted, reason: str, now: float) -> None:
+        if call.at <= self._cut_at:
+            return
+        self._phase, self._cut_at = "steady", now
+        self._borne, self._stay = int(self.limit * _BORNE), _STAY
+        self._move(int(self.limit * _CUT), reason.replace("_", " "), now)
+
+    def _close(self, now: float) -> None:
+        """Judge a full round."""
+        round_, self._round = self._round, _Round(now)
+        if round_.busiest < _USED * self.limit or self._faulty(round_):
+            return
+        if not self._baseline.known:
+            self._baseline.fit(round_.samples)
+        ratio = self._baseline.ratio(round_.samples)
+        if self._phase == "doubling":
+            self._double(round_.samples, ratio, now)
+        elif self._phase == "steady":
+            self._steady(ratio, now)
+        else:
+            self._look(ratio, now)
+
+    def _faulty(self, round_: _Round) -> bool:
+        """Whether more calls failed than usual: then it is no time to grow. A steady share of faults is not load."""
+        share = round_.faults / (round_.faults + len(round_.samples))
+        usual, self._usual_faults = self._usual_faults, self._usual_faults + 0.2 * (share - self._usual_faults)
+        return share > 0.05 + 1.5 * usual
+
+    def _double(self, samples: list[Sample], ratio: float, now: float) -> None:
+        limit, before = self._before
+        slower = ratio / before if self.limit > limit else 1.0
+        if ratio > _AIM and slower > _WORTH:
+            self._phase = "steady"
+            self._move(int(self.limit * _AIM / ratio), f"latency {ratio:.2f} times the lowest", now)
+            return
+        if ratio > _AIM:
+            self._unqueued.clear()
+        self._unqueued += samples
+        self._baseline.fit(self._unqueued)
+        self._before = self.limit, self._baseline.ratio(samples)
+        if self.limit * 2 >= self._double_to:
+            self._phase = "steady"
+        self._move(min(self.limit * 2, self._double_to), "no queue seen", now)
+
+    def _steady(self, ratio: float, now: float) -> None:
+        self._unqueued.clear()
+        self._to_probe -= 1
+        if ratio > _CUT_ABOVE:
+            self._less("cut", max(_CUT, _AIM / ratio), ratio, f"latency {ratio:.2f} times the lowest", now)
+        elif self._to_probe <= 0:
+            self._to_probe = _PROBE_EVERY
+            self._less("probe", _PROBE, ratio, "probe: are fewer calls faster?", now)
+        elif ratio < _GROW_BELOW:
+            self._grow(now)
+
+    def _grow(self, now: float) -> None:
+        if self.limit < self._borne:
+            self._move(self._borne, "back to what was borne", now)
+        elif self._stay:
+            self._stay -= 1
+        else:
+            self._borne = 0
+            self._move(self.limit + max(1, self.limit // 10), "no queue seen", now)
+
+    def _look(self, ratio: float, now: float) -> None:
+        """After a step down: were fewer calls answered faster?"""
+        limit, before = self._before
+        if ratio / before > (1 + self.limit / limit) / 2:
+            self._phase = "steady"
+            self._baseline.scale(ratio)
+            self._move(limit, "fewer calls are not faster", now)
+        elif self._phase == "probe":
+            self._less("probe", _PROBE, ratio, "probe: fewer calls were faster", now)
+        else:
+            self._phase = "steady"
+
+    def _less(self, phase: Literal["cut", "probe"], factor: float, ratio: float, reason: str, now: float) -> None:
+        if int(self.limit * factor) < 1:
+            self._phase = "steady"
+            return
+        self._phase, self._before = phase, (self.limit, ratio)
+        self._move(int(self.limit * factor), reason, now)
+
+    def _move(self, limit: int, reason: str, now: float) -> None:
+        limit = max(1, min(self._ceiling, limit))
+        self._round = _Round(now)
+        if limit != self.limit:
+            self.limit = limit
+            self._changes.add(now, "concurrency", limit, reason)

@@ -1,0 +1,145 @@
+"""All limits together: whether a call may go now, and what its end teaches. Pure: the waiting is the gate's."""
+
+from __future__ import annotations
+
+import random
+from math import inf
+
+from llmbatch.limits.breaker import Breaker
+from llmbatch.limits.bucket import Bucket
+from llmbatch.limits.calls import Admitted, Ended
+from llmbatch.limits.changes import Changes
+from llmbatch.limits.concurrency import Adaptive, Fixed, Slots
+from llmbatch.limits.cooldown import CoolDown
+from llmbatch.limits.headers import allowance
+from llmbatch.limits.pace import Pace
+from llmbatch.settings import LimitSettings
+
+_ALIVE = frozenset({"answered", "rejected", "refused"})  #: the provider answered, whatever it said
+_FAILING = frozenset({"overloaded", "transient", "timeout"})
+_COUNTED = frozenset({"answered", "timeout", "cancelled"})  #: the provider may have counted its tokens
+_TOLD_PAUSE_S = 0.5  #: shorter ones are not worth a line
+
+
+class Flow:
+    """Slots, requests and tokens a minute, cool-down and breaker, for one provider and key."""
+
+    def __init__(self, settings: LimitSettings, rng: random.Random, changes: Changes, now: float) -> None:
+        self.in_flight = 0
+        self.slots: Slots = Adaptive(changes, now) if settings.concurrency == "auto" else Fixed(settings.concurrency)
+        self._requests = Bucket(settings.requests_per_minute, settings.share, now)
+        self._tokens = Bucket(settings.tokens_per_minute, settings.share, now)
+        self._pace = Pace()
+        self._cooldown = CoolDown(rng)
+        self._breaker = Breaker(rng)
+        self._probe: Admitted | None = None
+        self._silent_since: float | None = None  #: the first fault since the provider last answered
+        self._changes = changes
+
+    def unfit(self, tokens: int) -> str | None:
+        """Why a call of so many tokens can never go; None when it can."""
+        if not self._tokens.never_fits(tokens):
+            return None
+        return f"needs about {tokens:,} tokens, and the limit is {self._tokens.per_minute:,.0f} tokens a minute"
+
+    def wait(self, tokens: int, now: float) -> float:
+        """Seconds until a call may go, if nothing else happens; 0 if now, infinite if another call must end first."""
+        if self.in_flight >= self.slots.limit or (self._probing and self._probe is not None):
+            return inf
+        return max(
+            self._breaker.wait(now),
+            self._cooldown.wait(now),
+            self._requests.wait(1, now),
+            self._tokens.wait(tokens, now),
+        )
+
+    def admit(self, row_no: int, tokens: int, now: float) -> Admitted:
+        """Let a call go that need not wait."""
+        call = Admitted(row_no, tokens, now, self._probing)
+        if call.probe:
+            self._probe = call
+        self.in_flight += 1
+        self._requests.take(1, now)
+        self._tokens.take(tokens, now)
+        self._cooldown.admitted(self.slots.limit, now)
+        return call
+
+    def give_back(self, call: Admitted, now: float) -> None:
+        """A call that was let go will not be made."""
+        self._free(call)
+        self._requests.settle(1, 0, now)
+        self._tokens.settle(call.tokens, 0, now)
+
+    def settle(self, call: Admitted, ended: Ended, now: float) -> None:
+        """Learn from a call that ended."""
+        self.slots.settled(call, ended, self.in_flight, now)
+        self._free(call)
+        if ended.headers:
+            self._learn(ended, now)
+        used = ended.tokens
+        if used is None:
+            used = call.tokens if ended.outcome in _COUNTED else 0
+        self._tokens.settle(call.tokens, used, now)
+        if ended.outcome in _ALIVE:
+            self._alive(call, now)
+        elif ended.outcome == "rate_limited":
+            self._limited(call, ended, now)
+        elif ended.outcome in _FAILING:
+            self._failed(call, ended, now)
+
+    def silent_s(self, now: float) -> float:
+        """Seconds for which the provider as a whole has answered nothing; 0 while it is thought to answer."""
+        if self._silent_since is None or not (self._breaker.is_open or self._cooldown.cooling(now)):
+            return 0.0
+        return now - self._silent_since
+
+    @property
+    def _probing(self) -> bool:
+        return self._breaker.is_open or self._cooldown.doubtful
+
+    def _free(self, call: Admitted) -> None:
+        self.in_flight -= 1
+        if self._probe is call:
+            self._probe = None
+
+    def _alive(self, call: Admitted, now: float) -> None:
+        self._silent_since = None
+        closed = self._breaker.answered(probe=call.probe)
+        if closed:
+            self._changes.add(now, "breaker", 0, "the provider answers again")
+        if self._cooldown.answered(call.at) or closed:
+            self.slots.restart("begin again after a pause", now)
+        if self._pace.answered(call.at, now):
+            self._set_pace("nothing was refused", now)
+
+    def _failed(self, call: Admitted, ended: Ended, now: float) -> None:
+        self._silent_since = now if self._silent_since is None else self._silent_since
+        if self._breaker.failed(call.row_no, now, probe=call.probe):
+            self._changes.add(now, "breaker", 1, "ten rows in a row failed for the provider's reasons; probing")
+        if ended.outcome == "overloaded" and ended.retry_after is not None:
+            self._cool(call, ended.retry_after, "the server is overloaded", now)
+
+    def _limited(self, call: Admitted, ended: Ended, now: float) -> None:
+        self._silent_since = now if self._silent_since is None else self._silent_since
+        if call.probe and self._breaker.answered(probe=True):
+            self._changes.add(now, "breaker", 0, "the provider answers again, with a rate limit")
+        pause = self._cool(call, ended.retry_after, "rate limited", now)
+        if self._pace.limited(call.at, pause, now):
+            self._set_pace("found from rate-limited answers", now)
+
+    def _cool(self, call: Admitted, retry_after: float | None, reason: str, now: float) -> float:
+        pause = self._cooldown.limited(call.at, retry_after, now)
+        if pause >= _TOLD_PAUSE_S:
+            self._changes.add(now, "pause", round(self._cooldown.wait(now), 2), reason)
+        return pause
+
+    def _set_pace(self, reason: str, now: float) -> None:
+        pace = self._pace.per_s
+        self._requests.pace(None if pace is None else pace * 60, now)
+        self._changes.add(now, "requests_per_minute", None if pace is None else round(pace * 60, 1), reason)
+
+    def _learn(self, ended: Ended, now: float) -> None:
+        for kind, bucket in (("requests", self._requests), ("tokens", self._tokens)):
+            said = allowance(ended.headers, kind)
+            if said is not None and bucket.learn(said, now):
+                self._changes.add(now, f"{kind}_per_minute", bucket.per_minute, f"x-ratelimit-limit-{kind}")

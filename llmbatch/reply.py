@@ -1,0 +1,145 @@
+"""Read the body of a chat completion into a Reply. Nothing is judged here.
+
+The stored body is read again on every later run, so this is the only place that knows its shape.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from llmbatch.types import Json, Reply, Usage
+
+_MOST_TOKENS = 10**9  #: a larger count is a fault of the server
+_WORD = re.compile(r"[\w.\-]{1,60}", re.ASCII)  #: an error's code or type, as opposed to its prose
+_LONE = re.compile("[\ud800-\udfff]")
+_ESCAPE = re.compile(r"\\(?:(u[dD][89aAbB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2})|(u[dD][89a-fA-F][\da-fA-F]{2})|.)")
+
+
+class BrokenReply(ValueError):
+    """The body is no chat completion. The message is short and holds none of the body's prose."""
+
+
+def parse_reply(raw: str) -> Reply:
+    """Read an OpenAI ``chat.completion`` body.
+
+    A body whose only fault is half a surrogate pair is read with U+FFFD in its place. Token counts that no
+    server can mean (negative, above 10^9, zero for a prompt, zero for an answer with text) leave ``usage`` None.
+
+    Raises:
+        BrokenReply: not JSON, null, no object, an error in place of an answer, no choices, no message.
+    """
+    raw = _encodable(raw)
+    body = _object(raw)
+    choice = _first_choice(body)
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise BrokenReply("no message in the answer")
+    text, refusal = _content(message)
+    return Reply(
+        raw=raw,
+        text=text,
+        finish_reason=_text(choice.get("finish_reason")),
+        refusal=refusal,
+        usage=_usage(body.get("usage"), answered=bool(text)),
+        model=_text(body.get("model")),
+        tier=_text(body.get("service_tier")),
+        fingerprint=_text(body.get("system_fingerprint")),
+        tool_calls=bool(message.get("tool_calls") or message.get("function_call")),
+    )
+
+
+def loads(text: str) -> Json:
+    """``orjson.loads``, but an escaped half of a surrogate pair (``\\ud83d`` alone) is read as U+FFFD.
+
+    Raises:
+        ValueError: not JSON. NaN, Infinity, numbers beyond a double and more than 1,024 levels are not;
+            integers of more than 64 bits are read as doubles.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        mended = _ESCAPE.sub(lambda m: r"\ufffd" if m[2] else m[0], text)
+        if mended == text:
+            raise
+        return orjson.loads(mended)
+
+
+def _encodable(text: str) -> str:
+    """Text that can be stored as UTF-8; a client may have decoded half a surrogate pair into it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _LONE.sub("\ufffd", text)
+    return text
+
+
+def _object(raw: str) -> dict[str, Any]:
+    try:
+        body = loads(raw)
+    except ValueError:
+        raise BrokenReply("the answer is not JSON" if raw.strip() else "the answer is empty") from None
+    if not isinstance(body, dict):
+        raise BrokenReply(f"the answer is {'null' if body is None else 'no JSON object'}")
+    if error := body.get("error"):
+        raise BrokenReply(f"the answer carries an error{_error_words(error)}")
+    return body
+
+
+def _error_words(error: Json) -> str:
+    """`` (server_error, 500)``: the error's type and code where they are words, never its prose."""
+    if not isinstance(error, dict):
+        return ""
+    fields = (str(error.get(name, "")) for name in ("type", "code"))
+    words = [field for field in fields if _WORD.fullmatch(field) and field != "None"]
+    return f" ({', '.join(dict.fromkeys(words))})" if words else ""
+
+
+def _first_choice(body: dict[str, Any]) -> dict[str, Any]:
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise BrokenReply("no choices in the answer")
+    return choices[0]
+
+
+def _content(message: dict[str, Any]) -> tuple[str | None, str | None]:
+    """The message's text and refusal; both may also come as parts of the content."""
+    content, refusal = message.get("content"), _text(message.get("refusal")) or None
+    if not isinstance(content, list):
+        return _text(content), refusal
+    parts = [part for part in content if isinstance(part, dict)]
+    texts = [part["text"] for part in parts if isinstance(part.get("text"), str) and part.get("type") == "text"]
+    refusals = [part["refusal"] for part in parts if isinstance(part.get("refusal"), str)]
+    return "".join(texts) if texts else None, refusal or "".join(refusals) or None
+
+
+def _text(value: Json) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _usage(usage: Json, *, answered: bool) -> Usage | None:
+    if not isinstance(usage, dict):
+        return None
+    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    if not prompt or completion is None or (answered and not completion):
+        return None
+    cached = _part(usage, "prompt_tokens_details", "cached_tokens", prompt)
+    return Usage(
+        input=prompt,
+        output=completion,
+        cached=cached,
+        cache_write=_part(usage, "prompt_tokens_details", "cache_write_tokens", prompt - cached),
+        reasoning=_part(usage, "completion_tokens_details", "reasoning_tokens", completion),
+    )
+
+
+def _count(value: Json) -> int | None:
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
+
+
+def _part(usage: dict[str, Any], details: str, name: str, whole: int) -> int:
+    """One of the counts inside a whole; 0 when missing or absurd, never more than the whole."""
+    table = usage.get(details)
+    return min(_count(table.get(name)) or 0, whole) if isinstance(table, dict) else 0

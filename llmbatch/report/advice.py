@@ -1,0 +1,107 @@
+"""What to do next after a run, with the command to paste."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_UP, Decimal
+
+from llmbatch.errors import Exit
+from llmbatch.report.model import RunReport
+from llmbatch.report.words import number_of, usd
+
+_MAX_CLASSES = 3
+
+_WHEN: Mapping[int, str] = {
+    Exit.PROVIDER: "When the provider answers again",
+    Exit.STORAGE: "When the disk has room again",
+}
+_CAUSES = {
+    "truncated": "the answer was cut off; ask for less, or raise max_tokens (both change every request)",
+    "refusal": "the model declined; read the rows, or change the prompt",
+    "content_filter": "the provider's filter stopped the answer; read the rows",
+    "empty": "the answer was empty",
+    "not_json": "the answer was no JSON",
+    "schema": "the answer did not fit the schema",
+    "check": "the answer did not pass a check",
+    "rejected": "the provider does not accept the row as it is; shorten or mend it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do."""
+
+    text: str
+    command: str | None = None  #: to paste into a shell
+
+
+def next_steps(report: RunReport) -> tuple[Step, ...]:
+    """What a person may want to do now, most urgent first; empty after a run that leaves nothing to do."""
+    return (*_resume(report), *_failed(report), *_unpriced(report))
+
+
+def _resume(report: RunReport) -> tuple[Step, ...]:
+    pending = report.rows.pending
+    if report.exit_code == Exit.BUDGET:
+        return (_raise_budget(report),)
+    if not pending and report.exit_code != Exit.STORAGE:
+        return ()
+    first = _WHEN.get(report.exit_code, "To go on")
+    rows = f" for the {number_of(pending, 'row')} left" if pending else ""
+    text = f"{first}, run the same command{rows}. What is stored is not paid for again."
+    return (Step(text, _paste(report.command)),)
+
+
+def _raise_budget(report: RunReport) -> Step:
+    rows, spent = report.rows, report.cost.total_usd
+    answered = rows.done + rows.failed
+    if not spent or not answered:
+        return Step(f"Raise the budget (--budget) for the {number_of(rows.pending, 'row')} left.")
+    more = spent / answered * rows.pending
+    budget = (max(spent, report.limits.budget_usd or spent) + more * Decimal("1.2")).quantize(Decimal("0.01"), ROUND_UP)
+    return Step(
+        f"Raise the budget: the {number_of(rows.pending, 'row')} left need about {usd(more)} more.",
+        _paste(_with(report.command, "--budget", str(budget))),
+    )
+
+
+def _failed(report: RunReport) -> tuple[Step, ...]:
+    if report.rows.pending:
+        return ()
+    return tuple(
+        Step(
+            f"Ask again for the {number_of(rows, 'row')} that failed with {name}"
+            + (f": {_CAUSES[name]}." if name in _CAUSES else "."),
+            _paste(_with(report.command, "--retry-failed", name)),
+        )
+        for name, rows in list(report.failures.items())[:_MAX_CLASSES]
+    )
+
+
+def _unpriced(report: RunReport) -> tuple[Step, ...]:
+    names = [model.model for model in report.cost.by_model if model.unpriced_attempts]
+    return tuple(
+        Step(
+            f'To price {name}, add [prices."{name}"] to pipeline.toml, with its input and output price in dollars per '
+            "million tokens."
+        )
+        for name in names[:_MAX_CLASSES]
+    )
+
+
+def _with(command: Sequence[str], flag: str, value: str) -> tuple[str, ...]:
+    """The command with an option set anew."""
+    if not command:
+        return ()
+    kept, skip = [], False
+    for word in command:
+        if not skip and word != flag and not word.startswith(f"{flag}="):
+            kept.append(word)
+        skip = word == flag
+    return (*kept, flag, value)
+
+
+def _paste(command: Sequence[str]) -> str | None:
+    return shlex.join(command) if command else None

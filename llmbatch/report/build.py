@@ -1,0 +1,183 @@
+"""A run's sums and facts -> RunReport."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from llmbatch.report.model import (
+    DOLLAR_PLACES,
+    Attempts,
+    Changes,
+    Cost,
+    Latency,
+    LatencyBar,
+    LimitChange,
+    Limits,
+    ModelCost,
+    ResumedRun,
+    Rows,
+    RunReport,
+    Throughput,
+    TokenCounts,
+)
+from llmbatch.tally import Histogram, ModelSum, Tally
+from llmbatch.types import Status
+
+_MAX_BARS = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What the sums do not know of a run."""
+
+    run_id: str
+    pipeline: str
+    prompt_version: str
+    status: str
+    exit_code: int
+    started_at: float  #: seconds since the epoch
+    ended_at: float
+    price_source: str
+    label: str | None = None
+    model: str | None = None
+    input: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()  #: what was typed, with nothing secret in it
+    concurrency_final: int | None = None
+    limit_changes: tuple[LimitChange, ...] = ()
+    budget_usd: Decimal | None = None
+    resumed: tuple[ResumedRun, ...] = ()
+    changes: Changes | None = None
+    structured_output: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def build(tally: Tally, facts: RunFacts) -> RunReport:
+    """The report of a run that has ended, however it ended. Rows without an outcome are pending."""
+    wall_s = max(0.0, facts.ended_at - facts.started_at)
+    rows = _rows(tally)
+    return RunReport(
+        run_id=facts.run_id,
+        pipeline=facts.pipeline,
+        prompt_version=facts.prompt_version,
+        status=facts.status,
+        exit_code=int(facts.exit_code),
+        started_at=_iso(facts.started_at),
+        ended_at=_iso(facts.ended_at),
+        wall_s=round(wall_s, 3),
+        rows=rows,
+        failures=dict(tally.failures.most_common()),
+        attempts=_attempts(tally),
+        tokens=_tokens(tally.by_model),
+        cost=_cost(tally, facts.price_source),
+        latency_ms=_latency(tally.latency_s),
+        throughput=Throughput(round((rows.total - rows.pending) / wall_s, 3) if wall_s else None),
+        limits=Limits(facts.concurrency_final, facts.limit_changes, facts.budget_usd),
+        prompt_label=facts.label,
+        model=facts.model,
+        input=facts.input,
+        command=facts.command,
+        skips=dict(tally.skips.most_common()),
+        changes=facts.changes,
+        resumed=facts.resumed,
+        structured_output=facts.structured_output,
+        files=dict(facts.files),
+        notes=(*tally.notes, *(note for note in facts.notes if note not in tally.notes)),
+    )
+
+
+def _iso(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _rows(tally: Tally) -> Rows:
+    ended = {status.value: tally.rows[status] for status in Status if status is not Status.PENDING}
+    return Rows(total=tally.total, **ended, pending=max(0, tally.total - sum(ended.values())))
+
+
+def _attempts(tally: Tally) -> Attempts:
+    return Attempts(
+        sent=tally.sent,
+        ok=tally.valid,
+        invalid=tally.invalid,
+        rate_limited=tally.attempts["rate_limited"],
+        timeout=tally.attempts["timeout"],
+        transient=tally.attempts["transient"],
+        rejected=tally.attempts["rejected"],
+        possibly_paid_twice=tally.possibly_paid,
+        refused=tally.attempts["refused"],
+        repaired=tally.repaired,
+    )
+
+
+def _tokens(by_model: Mapping[str, ModelSum]) -> TokenCounts:
+    sums = by_model.values()
+    return TokenCounts(
+        input=sum(m.input for m in sums),
+        cached=sum(m.cached for m in sums),
+        output=sum(m.output for m in sums),
+        reasoning=sum(m.reasoning for m in sums),
+    )
+
+
+def _cost(tally: Tally, price_source: str) -> Cost:
+    answered = sum(m.attempts for m in tally.by_model.values())
+    unknown = answered > 0 and tally.unpriced == answered
+    no_saving_known = tally.saved_unpriced > 0 and not tally.saved_usd
+    no_waste_known = tally.invalid_unpriced > 0 and not tally.invalid_usd
+    models = sorted(tally.by_model.items(), key=lambda pair: (-pair[1].cost_usd, pair[0]))
+    return Cost(
+        total_usd=None if unknown else _round(tally.cost_usd),
+        invalid_usd=None if no_waste_known else _round(tally.invalid_usd),
+        saved_by_reuse_usd=None if no_saving_known else _round(tally.saved_usd),
+        by_model=tuple(_model_cost(name, sums) for name, sums in models),
+        unpriced_attempts=tally.unpriced,
+        price_source=price_source,
+    )
+
+
+def _model_cost(name: str, sums: ModelSum) -> ModelCost:
+    return ModelCost(
+        model=name,
+        attempts=sums.attempts,
+        input=sums.input,
+        cached=sums.cached,
+        output=sums.output,
+        reasoning=sums.reasoning,
+        cost_usd=None if sums.attempts and sums.unpriced == sums.attempts else _round(sums.cost_usd),
+        unpriced_attempts=sums.unpriced,
+    )
+
+
+def _round(dollars: Decimal) -> Decimal:
+    return round(dollars, DOLLAR_PLACES)
+
+
+def _latency(seconds: Histogram) -> Latency:
+    quantiles = [seconds.quantile(q) for q in (0.50, 0.95, 0.99)]
+    p50, p95, p99 = (None if q is None else round(q * 1000, 1) for q in quantiles)
+    return Latency(p50, p95, p99, _bars(seconds))
+
+
+def _bars(seconds: Histogram) -> tuple[LatencyBar, ...]:
+    """Bars of equal width on a logarithmic axis, without gaps: 24, or one per octave where the span is wider."""
+    values = {_value(bucket) * 1000: count for bucket, count in seconds.counts.items()}
+    for per_octave in (4, 2, 1):
+        bars: Counter[int] = Counter()
+        for ms, count in values.items():
+            bars[math.floor(math.log2(ms) * per_octave)] += count
+        if not bars or max(bars) - min(bars) < _MAX_BARS:
+            break
+    if not bars:
+        return ()
+    edge = [float(f"{2 ** (at / per_octave):.3g}") for at in range(min(bars), max(bars) + 2)]
+    return tuple(LatencyBar(edge[i], edge[i + 1], bars[min(bars) + i]) for i in range(len(edge) - 1))
+
+
+def _value(bucket: int) -> float:
+    return Histogram(Counter({bucket: 1}), 1).quantile(1.0) or 0.0

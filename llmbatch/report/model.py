@@ -1,0 +1,209 @@
+"""RunReport: the fields of report.json, in its order. Later releases add fields, and change none.
+
+Dollars are Decimals here and JSON numbers, rounded to 10 places, in report.json, so that other programs can add them.
+A field that is null is unknown; it is never a zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cache
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import PlainSerializer, TypeAdapter
+
+DOLLAR_PLACES = 10
+
+Dollars: TypeAlias = Annotated[
+    Decimal, PlainSerializer(lambda dollars: float(round(dollars, DOLLAR_PLACES)), return_type=float, when_used="json")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows by outcome."""
+
+    total: int
+    done: int
+    reused: int
+    failed: int
+    skipped: int
+    pending: int
+
+    @property
+    def valid(self) -> int:
+        """Rows that have an output."""
+        return self.done + self.reused
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The input against the run before it."""
+
+    reused: int  #: rows whose request was asked before
+    new: int  #: rows that the last run did not have
+    changed: int | None  #: rows with a known id and another request; None without an id column
+    gone: int  #: rows of the last run that this input lacks
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """This run's calls by what became of them."""
+
+    sent: int
+    ok: int  #: answered and valid
+    invalid: int  #: answered and invalid
+    rate_limited: int
+    timeout: int
+    transient: int
+    rejected: int
+    possibly_paid_twice: int  #: brought nothing, and the provider may bill them
+    refused: int = 0
+    repaired: int = 0  #: answers whose JSON was mended before it was read
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """Tokens of this run; cached ones are a part of the input, reasoning ones of the output."""
+
+    input: int
+    cached: int
+    output: int
+    reasoning: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCost:
+    """What one returned model cost."""
+
+    model: str
+    attempts: int  #: answered ones
+    input: int
+    cached: int
+    output: int
+    reasoning: int
+    cost_usd: Dollars | None
+    unpriced_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """This run's bill."""
+
+    total_usd: Dollars | None  #: of the priced attempts; null when there are attempts and none is priced
+    invalid_usd: Dollars | None  #: the part spent on invalid answers
+    saved_by_reuse_usd: Dollars | None  #: what the reused replies cost when they were paid for
+    by_model: tuple[ModelCost, ...]
+    unpriced_attempts: int
+    price_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyBar:
+    """Answers within a span of latency."""
+
+    from_ms: float
+    to_ms: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds from sending to the last byte, of answered attempts."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    histogram: tuple[LatencyBar, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Speed of the whole run."""
+
+    rows_per_s: float | None  #: rows that have an outcome, by wall time
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChange:
+    """A change of concurrency."""
+
+    at_s: float  #: since the start of the run
+    concurrency: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far the provider was driven."""
+
+    concurrency_final: int | None
+    changes: tuple[LimitChange, ...] = ()
+    budget_usd: Dollars | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResumedRun:
+    """An earlier run over the same input that this one went on from."""
+
+    run_id: str
+    cost_usd: Dollars | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """One run, as report.json has it."""
+
+    run_id: str
+    pipeline: str
+    prompt_version: str
+    status: str
+    exit_code: int
+    started_at: str  #: ISO 8601, UTC
+    ended_at: str
+    wall_s: float
+    rows: Rows
+    failures: dict[str, int]  #: failed rows by class, most first
+    attempts: Attempts
+    tokens: TokenCounts
+    cost: Cost
+    latency_ms: Latency
+    throughput: Throughput
+    limits: Limits
+    prompt_label: str | None = None
+    model: str | None = None  #: as asked
+    input: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()  #: what was typed
+    skips: dict[str, int] = field(default_factory=dict)  #: skipped rows by class, most first
+    changes: Changes | None = None  #: null when there is no run to compare with
+    resumed: tuple[ResumedRun, ...] = ()
+    structured_output: str | None = None  #: how the server was asked for the shape of its answer
+    files: dict[str, str] = field(default_factory=dict)  #: what was written: name and path
+    notes: tuple[str, ...] = ()
+
+    @property
+    def reconciles(self) -> bool:
+        """Whether every row has exactly one outcome."""
+        rows = self.rows
+        return rows.total == rows.done + rows.reused + rows.failed + rows.skipped + rows.pending
+
+
+def to_json(report: RunReport) -> dict[str, Any]:
+    """The report as report.json has it, ready for a JSON encoder."""
+    shape: dict[str, Any] = _adapter().dump_python(report, mode="json")
+    return shape
+
+
+def from_json(shape: Mapping[str, Any]) -> RunReport:
+    """Read report.json, of this release or of another: unknown fields are passed over.
+
+    Raises ValueError (pydantic's) when a field is missing or of the wrong type.
+    """
+    return _adapter().validate_python(shape)
+
+
+@cache
+def _adapter() -> TypeAdapter[RunReport]:
+    return TypeAdapter(RunReport)

@@ -1,0 +1,116 @@
+"""RunReport -> the text at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from llmbatch.report import words
+from llmbatch.report.advice import next_steps
+from llmbatch.report.model import RunReport
+from llmbatch.report.words import count, plain, usd
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_STYLES = {"ok": "bold green", "warn": "bold yellow", "bad": "bold red"}
+_LABEL_WIDTH = 11
+
+
+def text(report: RunReport, *, width: int = 100, color: bool = False) -> str:
+    """The report for a terminal of ``width`` columns; without ``color`` there is no escape sequence in it.
+
+    The program's own words are ASCII, and foreign text (model names, reasons, paths) cannot move the cursor. Commands
+    and paths stand on lines of their own and are never broken, so that they can be copied.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(
+        file=StringIO(),
+        width=width,
+        height=100,  # with both given, nothing is asked of the environment
+        force_terminal=color,
+        no_color=not color,
+        color_system="standard" if color else None,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        legacy_windows=False,
+    )
+    with console.capture() as capture:
+        console.print(Text(words.outcome(report), style=_STYLES[words.level(report)]))
+        _facts(console, report)
+        _files(console, report)
+        _next(console, report)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+
+
+def _facts(console: Console, report: RunReport) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=_LABEL_WIDTH)
+    grid.add_column(overflow="fold")
+    for label, line in _lines(report):
+        grid.add_row(Text(label, style="bold"), Text(line))
+    console.print(grid)
+
+
+def _lines(report: RunReport) -> Iterator[tuple[str, str]]:
+    """Label and text, a line each; a label that is empty goes on with the one above."""
+    yield "Run", words.identity(report)
+    yield "Time", words.timing(report)
+    yield "Rows", words.reconciliation(report)
+    optional = {
+        "Changes": words.changes(report),
+        "Failed": words.listing(report.failures),
+        "Skipped": words.listing(report.skips),
+    }
+    yield from ((label, line) for label, line in optional.items() if line)
+    yield "Attempts", words.attempts(report)
+    yield "Tokens", words.tokens(report)
+    yield from _cost(report)
+    yield "Latency", words.latencies(report)
+    if report.limits.concurrency_final is not None:
+        yield "Concurrency", words.concurrency(report)
+    for label, run in zip(["Resumed", *[""] * len(report.resumed)], report.resumed, strict=False):
+        yield label, f"{plain(run.run_id)}, {usd(run.cost_usd)}"
+    for label, note in zip(["Notes", *[""] * len(report.notes)], report.notes, strict=False):
+        yield label, plain(note)
+
+
+def _cost(report: RunReport) -> Iterator[tuple[str, str]]:
+    cost = report.cost
+    yield "Cost", words.total(report)
+    for model in cost.by_model:
+        sums = f"{words.number_of(model.attempts, 'answer')}, {count(model.input)} in, {count(model.output)} out"
+        yield "", f"{plain(model.model)}: {usd(model.cost_usd)}, {sums}"
+    yield from (("", remark) for remark in words.cost_remarks(report))
+
+
+def _files(console: Console, report: RunReport) -> None:
+    for label, (name, path) in zip(["Files", *[""] * len(report.files)], report.files.items(), strict=False):
+        _whole_line(console, f"{label:{_LABEL_WIDTH}} {plain(name):8} {plain(path)}")
+
+
+def _next(console: Console, report: RunReport) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    steps = next_steps(report)
+    if steps:
+        console.print()
+        console.print(Text("What to do next", style="bold"))
+    for step in steps:
+        console.print(Padding(Text(plain(step.text)), (0, 0, 0, 2)))
+        if step.command:
+            _whole_line(console, f"      {plain(step.command)}")
+
+
+def _whole_line(console: Console, line: str) -> None:
+    from rich.text import Text
+
+    console.print(Text(line), soft_wrap=True)

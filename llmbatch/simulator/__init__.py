@@ -1,0 +1,26 @@
+"""An OpenAI-compatible server with scripted faults, for rehearsal, tests and benchmarks.
+
+It answers ``POST /v1/chat/completions`` and ``GET /v1/models``, and shows at ``GET /account`` what it was asked and
+what it would bill. A request's way through it: key and shape -> limits -> fault -> slot -> answer -> account -> wire.
+"""
+
+from llmbatch.simulator.account import Account, Served, Sums
+from llmbatch.simulator.run import run
+from llmbatch.simulator.scenario import KINDS, Fault, Latency, Limits, Scenario, Server, built_in, load_scenario
+from llmbatch.simulator.server import Simulator
+
+__all__ = [
+    "KINDS",
+    "Account",
+    "Fault",
+    "Latency",
+    "Limits",
+    "Scenario",
+    "Served",
+    "Server",
+    "Simulator",
+    "Sums",
+    "built_in",
+    "load_scenario",
+    "run",
+]

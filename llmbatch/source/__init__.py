@@ -1,0 +1,18 @@
+"""The input: JSON Lines or Parquet files as one stream of rows, and the survey of it before a run."""
+
+from llmbatch.source.columns import ColumnType
+from llmbatch.source.files import InputFile, Reading
+from llmbatch.source.stream import Source, open_source
+from llmbatch.source.survey import Survey, check_row, row_id, survey
+
+__all__ = [
+    "ColumnType",
+    "InputFile",
+    "Reading",
+    "Source",
+    "Survey",
+    "check_row",
+    "open_source",
+    "row_id",
+    "survey",
+]
