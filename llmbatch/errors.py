@@ -45,6 +45,29 @@ class Exit(IntEnum):
     SIGTERM = 143  #: interrupted by SIGTERM; resumable
 
 
+#: The classes a row can fail with: what report.json counts and --retry-failed takes.
+FAILURES = {
+    "truncated": "the answer was cut at its token limit",
+    "content_filter": "the provider filtered the request or the answer",
+    "refusal": "the model refused",
+    "empty": "the answer had no text",
+    "not_json": "the answer was no JSON object",
+    "schema": "the answer did not fit the output schema",
+    "check": "the pipeline's check found problems",
+    "check_error": "the pipeline's check itself failed",
+    "render": "the template could not be rendered for the row",
+    "context_length": "the request was too long for the model",
+    "too_many_tokens": "the request can never fit the tokens a minute",
+    "rejected": "the provider rejected the request",
+    "timeout": "no whole answer in time",
+    "connection": "the connection could not be made, or was lost",
+    "broken_reply": "status 200, but no chat completion",
+    "overloaded": "the server had too much to do",
+    "transient": "another fault of the server",
+    "rate_limited": "too many requests or tokens a minute",
+}
+
+
 class LlmbatchError(Exception):
     """Anything llmbatch raises on purpose. ``hint`` says how to mend it."""
 

@@ -11,7 +11,7 @@ import typer
 
 from llmbatch import __version__
 from llmbatch.cli import look, make, run, simulate
-from llmbatch.errors import Exit, LlmbatchError
+from llmbatch.errors import FAILURES, Exit, LlmbatchError
 
 app = typer.Typer(
     name="llmbatch",
@@ -43,10 +43,11 @@ def _version(
         raise typer.Exit
 
 
+_CLASS = "|".join(FAILURES)
 #: flags whose value may be left out: what then stands for it, and what its value looks like
 _OPTIONAL_VALUES = {
-    "--retry-failed": ("all", re.compile(r"[a-z]+(_[a-z]+)*(,[a-z_]+)*")),
-    "--wait": ("forever", re.compile(r"\d+(\.\d+)?[smhd]?|forever")),
+    "--retry-failed": ("all", re.compile(rf"all|({_CLASS})(,({_CLASS}))*")),
+    "--wait": ("forever", re.compile(r"forever|\d+(\.\d+)?[smhd]?")),
 }
 
 

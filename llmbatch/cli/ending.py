@@ -19,8 +19,9 @@ from llmbatch.atomic import write_text
 from llmbatch.cli.wiring import Wired
 from llmbatch.errors import Exit, Stop, StorageError
 from llmbatch.ledger import RowAnswer, Run
+from llmbatch.progress import Display, StatusFile
 from llmbatch.reply import parse_reply
-from llmbatch.sink import Answer, Target, write_results
+from llmbatch.sink import Answer, Written, write_results
 from llmbatch.types import Row, Status
 from llmbatch.validate import output_of
 
@@ -37,6 +38,8 @@ class Answered:
     run: Run
     reason: Stop | StorageError | None
     wired: Wired
+    display: Display
+    status: StatusFile
 
 
 def finish(night: Night, answered: Answered) -> int:
@@ -44,14 +47,16 @@ def finish(night: Night, answered: Answered) -> int:
     status, code = verdict(night, answered.reason)
     con = ledgers.connect(night.order.ledger_file)
     try:
-        written = write_results(_pairs(night, con, answered.run), _target(night))
-        report = _report(night, answered, con, status, code, written.files)
+        written = write_results(_pairs(night, con, answered.run), night.target)
+        report = _report(night, answered, con, status, code, _files(night, written))
         text = orjson.dumps(reports.to_json(report), option=orjson.OPT_INDENT_2).decode()
         write_text(night.order.output_folder / "report.json", text)
         write_text(night.order.output_folder / "report.html", reports.html(report))
         ledgers.end(con, answered.run, ended_at=time.time(), status=status, exit_code=code, report=text)
     finally:
         con.close()
+    answered.status.end(status)
+    answered.display.end(status, code)
     _last_word(night, answered, report, text)
     return code
 
@@ -100,19 +105,6 @@ def _answer(found: RowAnswer | None) -> Answer:
     )
 
 
-def _target(night: Night) -> Target:
-    order = night.order
-    return Target(
-        folder=order.output_folder,
-        format=order.format or night.source.kind,
-        source=night.source,
-        columns=night.survey.columns,
-        schema=night.pipeline.schema,
-        prefix=night.pipeline.settings.output.prefix,
-        prompt_version=night.pipeline.version,
-    )
-
-
 def _report(
     night: Night, answered: Answered, con: duckdb.DuckDBPyConnection, status: str, code: Exit, files: dict[str, str]
 ) -> reports.RunReport:
@@ -132,7 +124,8 @@ def _report(
         command=("llmbatch", *sys.argv[1:]),
         concurrency_final=wired.gate.concurrency,
         limit_changes=tuple(
-            reports.LimitChange(change.at - wired.began, change.value, change.reason) for change in wired.gate.changes
+            reports.LimitChange(round(change.at, 3), change.what, change.value, change.reason)
+            for change in wired.gate.changes
         ),
         budget_usd=settings.limits.budget_usd,
         resumed=_resumed(con, run),
@@ -142,6 +135,17 @@ def _report(
         notes=_notes(night, answered.reason),
     )
     return reports.build(night.tally, facts)
+
+
+def _files(night: Night, written: Written) -> dict[str, str]:
+    folder = night.order.output_folder
+    return {
+        "results": str(written.results),
+        "failed": str(written.failed),
+        "report": str(folder / "report.json"),
+        "page": str(folder / "report.html"),
+        "ledger": str(night.order.ledger_file),
+    }
 
 
 def _resumed(con: duckdb.DuckDBPyConnection, run: Run) -> tuple[reports.ResumedRun, ...]:

@@ -7,8 +7,7 @@ before anything is sent.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -25,13 +24,17 @@ from llmbatch.engines import live
 from llmbatch.halt import Halt
 from llmbatch.ledger import Ledger, Lock
 from llmbatch.pipeline import Pipeline
-from llmbatch.progress import Display, StatusFile, choose
+from llmbatch.progress import StatusFile, choose
 from llmbatch.render import Renderer
-from llmbatch.sink import RESULT_COLUMNS
+from llmbatch.sink import Target, added_columns, check_target
 from llmbatch.source import Source, Survey, check_row, open_source, survey
 from llmbatch.tally import Tally
 from llmbatch.types import Row
-from llmbatch.validate import Judge, output_fields
+from llmbatch.validate import Judge
+
+#: How long the event loop may keep the interpreter from the ledger's thread. At Python's 5 ms a commit takes 70 ms
+#: beside a busy loop, and replies are durable too late; at 0.3 ms it takes 20.
+_SWITCH_S = 0.0003
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Night:
     source: Source
     survey: Survey
     total: int  #: rows of this run: the input's, or fewer under --limit
+    target: Target
     tally: Tally
 
     def rows(self) -> Iterator[Row]:
@@ -61,9 +65,21 @@ def run_night(order: Order) -> int:
     folder = order.ledger_file.parent
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with Lock(order.ledger_file, wait_s=order.wait_s), open_source(order.inputs, folder) as source:
-        settings = pipeline.settings
-        taken = [settings.output.prefix + name for name in output_fields(pipeline.schema)]
-        surveyed = survey(source, settings.input, taken=[*taken, *RESULT_COLUMNS], skip_bad=order.skip_bad_rows)
+        settings, prefix = pipeline.settings, pipeline.settings.output.prefix
+        taken = added_columns(pipeline.schema, prefix)
+        surveyed = survey(source, settings.input, taken=taken, skip_bad=order.skip_bad_rows)
+        target = Target(
+            folder=order.output_folder,
+            format=order.format or source.kind,
+            kind=source.kind,
+            files=tuple(file.path for file in source.files),
+            columns=surveyed.columns,
+            schema=pipeline.schema,
+            prefix=prefix,
+            prompt_version=pipeline.version,
+            id_column=settings.input.id,
+        )
+        check_target(target)
         night = Night(
             order=order,
             pipeline=pipeline,
@@ -72,6 +88,7 @@ def run_night(order: Order) -> int:
             source=source,
             survey=surveyed,
             total=min(surveyed.total, order.limit or surveyed.total),
+            target=target,
             tally=Tally(),
         )
         night.tally.planned(night.total)
@@ -81,6 +98,7 @@ def run_night(order: Order) -> int:
 async def _answer(night: Night) -> ending.Answered:
     """Bring every row to an outcome, or stop early; whatever happens, what was paid for is stored."""
     order, halt = night.order, Halt()
+    sys.setswitchinterval(_SWITCH_S)
     wired = wire(night.pipeline, night.tally, halt, night.tally.noted if order.verbose else None)
     ledger = await Ledger.open(order.ledger_file)
     try:
@@ -98,20 +116,16 @@ async def _answer(night: Night) -> ending.Answered:
             id_column=night.pipeline.settings.input.id,
             retry_failed=order.retry_classes,
         )
-        with ExitStack() as watching:
-            watching.enter_context(_display(night, wired.in_flight))
-            watching.enter_context(
-                StatusFile(
-                    status_file(order.ledger_file), night.tally, wired.in_flight, run.run_id, night.pipeline.name
-                )
-            )
-            watching.enter_context(stopping(halt, timed.cut))
-            watching.enter_context(deadline.keeping(order.deadline, night.tally, halt, timed.cut))
+        display = choose(sys.stderr, night.tally, wired.in_flight, night.pipeline.name, quiet=order.quiet)
+        status_path = status_file(order.ledger_file)
+        status = StatusFile(status_path, night.tally, wired.in_flight, run.run_id, night.pipeline.name)
+        deadline_kept = deadline.keeping(order.deadline, night.tally, halt, timed.cut)
+        with status, display, stopping(halt, timed.cut), deadline_kept:
             await live.answer(engine, night.rows())
         await provider.close()
     finally:
         await ledger.close()
-    return ending.Answered(run, halt.reason, wired)
+    return ending.Answered(run, halt.reason, wired, display, status)
 
 
 def _start(night: Night) -> ledgers.RunStart:
@@ -132,7 +146,3 @@ def _start(night: Night) -> ledgers.RunStart:
         total=night.total,
         settings=pipeline.settings.model_dump_json(),
     )
-
-
-def _display(night: Night, in_flight: Callable[[], int]) -> Display:
-    return choose(sys.stderr, night.tally, in_flight, night.pipeline.name, quiet=night.order.quiet)

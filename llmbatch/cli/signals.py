@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from llmbatch.errors import Exit, Interrupted
+from llmbatch.errors import Exit, Interrupted, Stop, StorageError
 from llmbatch.halt import Halt
 
 GRACE_S = 30.0  #: how long calls in flight may take to end after the run was told to stop
@@ -29,7 +29,10 @@ def stopping(halt: Halt, cut: Callable[[], None]) -> Iterator[None]:
             cut()
         halt.stop(Interrupted(code))
 
-    halt.listen(lambda _reason: loop.call_later(GRACE_S, cut))
+    def on_stop(_reason: Stop | StorageError) -> None:
+        loop.call_later(GRACE_S, cut)
+
+    halt.listen(on_stop)
     for number, code in _SIGNALS.items():
         loop.add_signal_handler(number, on_signal, code)
     try:

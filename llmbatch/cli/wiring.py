@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -34,7 +33,6 @@ class Wired:
     raw: Provider
     prices: PriceTable
     gate: Gate
-    began: float  #: monotonic seconds at which the gate's changes begin
 
     def in_flight(self) -> int:
         """Calls in flight now."""
@@ -93,7 +91,7 @@ def wire(pipeline: Pipeline, tally: Tally, halt: Halt, on_change: Callable[[str]
         worst_case(pipeline, prices)  # raises now rather than at the first call
     raw = providers.make(settings, tally.noted)
     gate = Gate(settings.limits, on_change=on_change)
-    return Wired(pipeline, tally, halt, raw, prices, gate, time.monotonic())
+    return Wired(pipeline, tally, halt, raw, prices, gate)
 
 
 def worst_case(pipeline: Pipeline, prices: PriceTable) -> Callable[[Request], Decimal]:

@@ -11,10 +11,12 @@ from llmbatch.extract.text import clean, sentences, shorten
 from llmbatch.extract.words import content_stems
 
 NO_TEXT = "(no text)"
-_NUMBER = re.compile(r"(?<![\w.,-])-?\d{1,15}(?:\.\d{1,9})?(?![\w]|[.,]\d)")
+_NUMBER = re.compile(r"(?<![\w.,/-])-?\d{1,15}(?:\.\d{1,9})?(?!\w|[.,/-]\d)")
 _CLOSED = "。！？｡」』）"  #: no space after these
 _ENDED = re.compile(r"[.!?…。！？।॥؟۔][\"'”’»」』)）\]]*$")
 _FRAGMENT = 0.6
+_SHRINK = 0.6  #: of the length, each time the question is asked again
+_SENTENCES = 3
 _SHORT = 200  #: characters up to which a text is its own summary
 
 
@@ -61,25 +63,28 @@ class Document:
         """The most central sentence, or the next ones."""
         return self.sentences[self.order[place % len(self.order)]] if self.order else NO_TEXT
 
-    def summary(self, most: int, *, sentences_most: int = 3) -> str:
+    def summary(self, most: int, tries: int = 0) -> str:
         """The most central sentences in the order of the text, within ``most`` characters and half of the text.
 
-        A text of one short sentence is its own summary. One sentence that is too long is cut, with an ellipsis.
+        A text of one short sentence is its own summary. One sentence that is too long is cut, with an ellipsis. Each
+        of ``tries`` earlier answers makes it shorter.
         """
         if not self.sentences:
             return shorten(NO_TEXT, most)
-        room = min(most, len(self.text) if len(self.text) <= _SHORT else len(self.text) // 2)
+        is_short = len(self.text) <= _SHORT
+        room = int(min(most, len(self.text) / (1 if is_short else 2)) * _SHRINK**tries) or 1
         chosen: list[int] = []
         for place in self.order:
             tried = self._joined([*chosen, place])
             if len(tried) <= room and self.weights[place] >= 0.3 * self.weights[self.order[0]]:
                 chosen.append(place)
-            if len(chosen) == sentences_most or (len(self.text) <= _SHORT and chosen):
+            if len(chosen) == (1 if is_short else max(1, _SENTENCES - tries)):
                 break
         return self._joined(chosen) if chosen else shorten(self.key_sentence(), room)
 
-    def headline(self, most: int) -> str:
-        """The most central sentence, cut to ``most`` characters, without its full stop."""
+    def headline(self, most: int, tries: int = 0) -> str:
+        """The most central sentence, cut to ``most`` characters or less, without its full stop."""
+        most = int(most * _SHRINK**tries) or 1
         return shorten(self.key_sentence().rstrip(".。"), most) or NO_TEXT[:most]
 
     def _joined(self, places: list[int]) -> str:

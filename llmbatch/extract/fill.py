@@ -125,15 +125,15 @@ class Filler:
         made: list[Json] = []
         inner = name if _is_points(name) or name.endswith(_SHARES) else "keyword"
         for place in range(count + (2 * least + 8 if schema.get("uniqueItems") else 0)):
+            if len(made) == count:
+                break
             value = self.value(items, inner, place, depth + 1)
             if not schema.get("uniqueItems") or not any(_same(value, other) for other in made):
                 made.append(value)
-            if len(made) == count:
-                break
         return made
 
     def _number(self, schema: Schema, name: str, place: int, *, integer: bool) -> int | float:
-        if _is_share(name):
+        if _is_share(name) and place == 0:
             low, high = numbers.span(schema)
             sure = choose.certainty(self._definitions, self._document)
             return numbers.fit(schema, low + sure * (high - low), integer=integer)

@@ -21,21 +21,22 @@ _PHRASES = frozenset(
 )
 _LANGUAGES = frozenset({"language", "lang", "locale"})
 _SUMMARY, _HEADLINE, _PHRASE = 400, 80, 60  #: characters where the schema names no limit
-_SHRINK = 0.6  #: of the length, each time the question is asked again
 _UNBOUNDED = 1_000_000
 
+_MAIL = r"(?<![\w.+-])[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,24}"
+_WEB = r"https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?:/[\w~/-]*)?"
 #: format: (what it looks like in a text, a value where the text has none)
 _FORMATS: dict[str, tuple[str, str]] = {
     "date": (r"\b\d{4}-\d\d-\d\d\b", "2000-01-01"),
     "date-time": (r"\b\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", "2000-01-01T00:00:00Z"),
     "time": (r"(?<![\dTt:-])\d\d:\d\d:\d\d(?:[Zz]|[+-]\d\d:\d\d)", "00:00:00Z"),
     "duration": (r"\bP\d+[DWMY]\b|\bPT\d+[HMS]\b", "P1D"),
-    "email": (r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,24}", "nobody@example.com"),
-    "idn-email": (r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9-]+\.[A-Za-z]{2,24}", "nobody@example.com"),
+    "email": (_MAIL, "nobody@example.com"),
+    "idn-email": (_MAIL, "nobody@example.com"),
     "hostname": (r"\b[a-z0-9][a-z0-9-]{0,60}(?:\.[a-z0-9][a-z0-9-]{0,60})*\.[a-z]{2,24}\b", "example.com"),
-    "uri": (r"https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?:/[\w~/-]*)?", "https://example.com/"),
-    "uri-reference": (r"https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?:/[\w~/-]*)?", "/"),
-    "iri": (r"https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?:/[\w~/-]*)?", "https://example.com/"),
+    "uri": (_WEB, "https://example.com/"),
+    "uri-reference": (_WEB, "/"),
+    "iri": (_WEB, "https://example.com/"),
     "uuid": (r"\b[\da-fA-F]{8}-(?:[\da-fA-F]{4}-){3}[\da-fA-F]{12}\b", "00000000-0000-4000-8000-000000000000"),
     "ipv4": (r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])", "192.0.2.1"),
     "ipv6": (r"(?<![\w:])[\da-fA-F]{0,4}(?::[\da-fA-F]{0,4}){2,7}(?![\w:])", "2001:db8::1"),
@@ -89,19 +90,17 @@ def _constant(schema: Mapping[str, Json]) -> str | None:
 def _prose(schema: Mapping[str, Json], name: str, document: Document, place: int, tries: int) -> str:
     words = set(re.split(r"[_\W]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold()))
     limit = schema.get("maxLength")
-    shrink = _SHRINK**tries
     if words & _LANGUAGES:
         return guess_language(document.text)
+    if words & _HEADLINES:
+        return document.headline(min(limit or _HEADLINE, _HEADLINE), tries)
     if words & _PHRASES or (limit is not None and limit <= _PHRASE):
         phrases = document.phrases or [document.key_sentence()]
         again = "" if place < len(phrases) else f" {place // len(phrases) + 1}"
         return shorten(phrases[place % len(phrases)], min(limit or _PHRASE, _PHRASE)) + again
-    if words & _HEADLINES or (limit is not None and limit <= _HEADLINE):
-        return document.headline(int(min(limit or _HEADLINE, _HEADLINE) * shrink) or 1)
     if place:
         return document.key_sentence(place)
-    most = int(min(limit or _SUMMARY, _SUMMARY) * shrink)
-    return document.summary(most or 1, sentences_most=max(1, 3 - tries))
+    return document.summary(min(limit or _SUMMARY, _SUMMARY), tries)
 
 
 def _padded(text: str, least: int, most: int) -> str:

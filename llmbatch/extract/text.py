@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 import re
 
-_HIDDEN = re.compile(r"<(script|style|head)\b[^<>]*>.*?</\1\s*>|<!--.*?-->", re.DOTALL | re.IGNORECASE)
+_HIDDEN = re.compile(
+    r"<(script|style|head)\b[^<>]*>(?:(?!<\1\b).)*?</\1\s*>|<!--(?:(?!<!--).)*?-->", re.DOTALL | re.IGNORECASE
+)
 _BLOCK = re.compile(
     r"</?(?:p|div|br|li|ul|ol|tr|table|h[1-6]|section|article|blockquote|pre|hr|title)(?:\s[^<>]*)?/?>", re.IGNORECASE
 )

@@ -105,7 +105,7 @@ select r.run_id, r.started_at, r.prompt_version, r.input, r.total, e.ended_at, e
 from runs r left join run_ends e using (run_no) order by r.run_no desc;
 
 -- name: row_outcome
-select r.run_id, o.row_no, o.row_id, o.status, o.failure, o.reason, lower(hex(o.key)), o.seq
+select r.run_id, o.row_no, o.row_id, o.status, o.failure, o.reason, lower(hex(o.key)) as key, o.seq
 from outcomes o join runs r using (run_no)
 where (o.row_id = $row or o.row_no = try_cast($row as bigint))
 order by (o.row_id = $row) desc, o.run_no desc limit 1;

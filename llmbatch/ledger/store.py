@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 WINDOW_S = 0.025  #: the longest a reply waits for company before its commit begins; the promise is 0.1
 _BATCH = 500  #: attempts a commit: about 9 ms
+_OUTCOMES = 2_000  #: outcomes that are held back for company at most
+_OUTCOMES_S = 1.0  #: and for how long; nobody waits for them, and they can be computed again
 
 
 @dataclass(slots=True)
@@ -50,8 +52,8 @@ class _Close:
 class _Group:
     """What one commit takes, and the message that ended the gathering, if one did."""
 
+    outcomes: list[tuple[int, Outcome]]  #: may be held back, so it lives longer than the group
     writes: list[_Write] = field(default_factory=list)
-    outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
     ended_by: _Call | _Close | None = None
 
     def take(self, message: _Write | tuple[int, Outcome] | _Call | _Close) -> bool:
@@ -64,7 +66,7 @@ class _Group:
             case _:
                 self.ended_by = message
                 return False
-        return len(self.writes) < _BATCH and len(self.outcomes) < 4 * _BATCH
+        return len(self.writes) < _BATCH and len(self.outcomes) < _OUTCOMES
 
 
 class Ledger:
@@ -77,6 +79,8 @@ class Ledger:
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._serve, name="ledger", daemon=True)
         self._seq = 0  # the thread's: last committed attempt
+        self._outcomes: list[tuple[int, Outcome]] = []  # the thread's: not written yet
+        self._outcomes_at = 0.0
         self._broken: Exception | None = None
 
     @classmethod
@@ -129,14 +133,18 @@ class Ledger:
     def _turn(self, con: duckdb.DuckDBPyConnection) -> bool:
         """Gather one group, commit it, then answer the read that ended it. False when asked to close."""
         group = self._gather()
-        if group.writes or group.outcomes:
-            self._commit(con, group)
+        if self._outcomes_are_due(group):
+            self._commit(con, group.writes, self._outcomes)
+            self._outcomes = []
+            self._outcomes_at = time.monotonic()
+        elif group.writes:
+            self._commit(con, group.writes, [])
         if isinstance(group.ended_by, _Call):
             self._answer(con, group.ended_by)
         return not isinstance(group.ended_by, _Close)
 
     def _gather(self) -> _Group:
-        group = _Group()
+        group = _Group(self._outcomes)
         more = group.take(self._inbox.get())
         give_up = time.monotonic() + WINDOW_S
         while more:
@@ -146,20 +154,28 @@ class Ledger:
                 break
         return group
 
-    def _commit(self, con: duckdb.DuckDBPyConnection, group: _Group) -> None:
+    def _outcomes_are_due(self, group: _Group) -> bool:
+        if not group.outcomes:
+            return False
+        waited = time.monotonic() - self._outcomes_at
+        return group.ended_by is not None or len(group.outcomes) >= _OUTCOMES or waited >= _OUTCOMES_S
+
+    def _commit(
+        self, con: duckdb.DuckDBPyConnection, writes: list[_Write], outcomes: list[tuple[int, Outcome]]
+    ) -> None:
         first = self._seq + 1
         if self._broken is None:
             try:
                 con.execute("begin")
-                if group.writes:
-                    writer.insert_attempts(con, first, [w.recorded for w in group.writes])
-                if group.outcomes:
-                    writer.insert_outcomes(con, group.outcomes)
+                if writes:
+                    writer.insert_attempts(con, first, [w.recorded for w in writes])
+                if outcomes:
+                    writer.insert_outcomes(con, outcomes)
                 con.execute("commit")
-                self._seq += len(group.writes)
+                self._seq += len(writes)
             except Exception as error:  # noqa: BLE001 - a thread's faults must reach those who wait for it
                 self._broken = self._as_storage_error(error)
-        self._post(_resolve, group.writes, first, self._broken)
+        self._post(_resolve, writes, first, self._broken)
 
     def _answer(self, con: duckdb.DuckDBPyConnection, call: _Call) -> None:
         if self._broken is not None:

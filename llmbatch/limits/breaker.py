@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
+from math import inf, log
 
-_ROWS = 10  #: distinct rows that must fail in a row, so that one bad row or a flaky server opens nothing
+from llmbatch.limits.calls import Admitted
+
+_ROWS, _MOST_ROWS = 10, 200  #: distinct rows that must fail in a row, so that one bad row opens nothing
+_CHANCE = 1e-6  #: of opening by accident, where a steady share of the calls fails
+_ON_THEIR_WAY = 10  #: more rows for each call that may yet be answered
+_MEMORY = 0.99  #: of the usual share, for each answer
 _FIRST_S = 1.0
 _LONGEST_S = 30.0
 
 
 class Breaker:
-    """Opens when ``_ROWS`` distinct rows failed for the provider's reasons with nothing answered in between.
+    """Opens when distinct rows fail in a row for the provider's reasons: ten, or more where faults are usual.
 
-    Open, it lets one probe through at a time, after 1 s, 2 s, 4 s ... 30 s; the first that is answered closes it. The
-    chance that ten rows fail in a row by accident is 6 in a million where 30 % of all calls fail.
+    Faults often end sooner than answers, so a server that fails a third of its calls can show many faults in a row.
+    Calls that were let go since the last answer, before a failed one, and are still on their way tell of that.
+
+    Open, it lets one probe through at a time, after 1 s, 2 s, 4 s ... 30 s; the first that is answered closes it.
     """
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._failed: set[int] = set()
+        self._failed: set[int] = set()  #: rows, since the last answer
+        self._faults = 0  #: calls, since the last answer
+        self._past_faults = 0.0  #: calls before that, the latest weighing most
+        self._past_calls = 0.0
+        self._answered_at = -inf
+        self._latest = -inf  #: when the youngest of the failed calls was admitted
         self._probes = 0
         self._probe_at = 0.0
         self.is_open = False
@@ -27,30 +41,44 @@ class Breaker:
         """Seconds until a call, when open a probe, may go; 0 if at once. That probes go singly is the caller's part."""
         return max(0.0, self._probe_at - now) if self.is_open else 0.0
 
-    def failed(self, row_no: int, now: float, *, probe: bool) -> bool:
-        """A row's call failed for the provider's reasons; whether this opened the breaker."""
+    def failed(self, call: Admitted, in_flight: Iterable[Admitted], now: float) -> bool:
+        """A call failed for the provider's reasons; whether this opened the breaker."""
         if self.is_open:
-            if probe:
+            if call.probe:
                 self._postpone(now)
             return False
-        self._failed.add(row_no)
-        if len(self._failed) < _ROWS:
+        self._failed.add(call.row_no)
+        self._latest = max(self._latest, call.at)
+        self._faults += 1
+        if len(self._failed) < _ROWS or len(self._failed) < self._needed(in_flight):
             return False
         self.is_open = True
         self._probes = 0
         self._postpone(now)
         return True
 
-    def answered(self, *, probe: bool) -> bool:
+    def answered(self, call: Admitted, now: float) -> bool:
         """The provider answered a call; whether this closed the breaker.
 
         While it is open only a probe's answer counts: the others were sent before the outage.
         """
-        if self.is_open and not probe:
+        if self.is_open and not call.probe:
             return False
         closes, self.is_open = self.is_open, False
+        if not closes:  # an outage is not usual
+            self._past_faults = _MEMORY * self._past_faults + self._faults
+            self._past_calls = _MEMORY * self._past_calls + self._faults + 1
+        self._faults = 0
+        self._answered_at, self._latest = now, -inf
         self._failed.clear()
         return closes
+
+    def _needed(self, in_flight: Iterable[Admitted]) -> float:
+        """Rows that must fail in a row so that accident is out of the question."""
+        on_their_way = sum(self._answered_at <= other.at <= self._latest for other in in_flight)
+        usual = self._past_faults / self._past_calls if self._past_calls else 0.0
+        rows = log(_CHANCE) / log(usual) if usual else 0.0
+        return min(max(rows, _ROWS), _MOST_ROWS) + _ON_THEIR_WAY * on_their_way
 
     def _postpone(self, now: float) -> None:
         pause = min(_LONGEST_S, _FIRST_S * 2**self._probes)

@@ -9,6 +9,7 @@ et al., ACM Queue 2016) sends less now and then to see what an idle server takes
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import sqrt
 from typing import Literal, Protocol
 
 from llmbatch.limits.calls import Admitted, Ended
@@ -29,8 +30,11 @@ _WORTH = 1.41  #: doubling that makes latency so much longer gives 1.4 times the
 _PROBE = 0.8
 _LEAST_DOUBLING, _LEAST = 16, 32  #: answers in a round
 _FIRST_PROBE, _PROBE_EVERY = 8, 40  #: rounds
-_TIMEOUTS = 3  #: so many, and so large a part of a round, are overload
-_TIMEOUT_SHARE = 0.05
+_OVERLOAD = frozenset({"rate_limited", "overloaded", "timeout"})
+_TO_JUDGE, _REFUSALS = 10, 3  #: calls that must have ended, and refusals among them, before they say anything
+_LEAST_USUAL, _MOST_USUAL = 0.02, 0.3  #: part of the calls that may be refused without being load
+_SIGMAS = 3.0
+_UNUSUAL = 0.05
 
 
 class Slots(Protocol):
@@ -65,8 +69,9 @@ class _Round:
     began: float
     samples: list[Sample] = field(default_factory=list)
     busiest: int = 0
+    ended: int = 0  #: admitted since the last cut
     faults: int = 0
-    timeouts: int = 0
+    overloads: int = 0
 
 
 class Adaptive:
@@ -89,7 +94,8 @@ class Adaptive:
         self._borne = 0  #: what the server is thought to bear, from the last time that it was too much
         self._stay = 0  #: rounds before more is tried
         self._to_probe = _FIRST_PROBE
-        self._usual_faults = 0.0
+        self._usual_faults = 0.0  #: part of the calls, smoothed over rounds
+        self._usual_overloads = 0.0
         self._cut_at = -1.0
         self._round = _Round(now)
 
@@ -97,18 +103,19 @@ class Adaptive:
         """Count a call; move the limit when a round is full, or at once when the server has too much to do."""
         round_ = self._round
         round_.busiest = max(round_.busiest, in_flight)
+        if call.at < self._cut_at:
+            return
+        round_.ended += 1
         if ended.outcome == "answered":
             if call.at >= round_.began:
                 round_.samples.append((ended.latency_s, ended.output_tokens or 0))
                 least = _LEAST_DOUBLING if self._phase == "doubling" else _LEAST
                 if len(round_.samples) >= max(least, 2 * self.limit):
                     self._close(now)
-        elif ended.outcome in {"rate_limited", "overloaded"}:
-            self._overload(call, ended.outcome, now)
-        elif ended.outcome == "timeout":
-            round_.timeouts += 1
-            if round_.timeouts >= max(_TIMEOUTS, _TIMEOUT_SHARE * (len(round_.samples) + round_.timeouts)):
-                self._overload(call, "timeouts", now)
+        elif ended.outcome in _OVERLOAD:
+            if not call.probe:
+                round_.overloads += 1
+                self._overload(ended.outcome, now)
         elif ended.outcome == "transient":
             round_.faults += 1
 
@@ -118,12 +125,19 @@ class Adaptive:
         self._move(min(START, self.limit), reason, now)
         self._phase, self._cut_at = "doubling", now
 
-    def _overload(self, call: Admitted, reason: str, now: float) -> None:
-        if call.at <= self._cut_at:
+    def _overload(self, outcome: str, now: float) -> None:
+        """Cut, once an episode, when more calls than usual are refused: a steady share of faults is not load."""
+        round_ = self._round
+        if round_.overloads < _REFUSALS or round_.ended < _TO_JUDGE:
             return
+        expected = round_.ended * min(max(self._usual_overloads, _LEAST_USUAL), _MOST_USUAL)
+        if round_.overloads <= expected + _SIGMAS * sqrt(expected):
+            return
+        share = round_.overloads / round_.ended
         self._phase, self._cut_at = "steady", now
         self._borne, self._stay = int(self.limit * _BORNE), _STAY
-        self._move(int(self.limit * _CUT), reason.replace("_", " "), now)
+        self._usual_overloads += 0.2 * (share - self._usual_overloads)
+        self._move(int(self.limit * _CUT), f"{share:.0%} {outcome.replace('_', ' ')}", now)
 
     def _close(self, now: float) -> None:
         """Judge a full round."""
@@ -141,10 +155,12 @@ class Adaptive:
             self._look(ratio, now)
 
     def _faulty(self, round_: _Round) -> bool:
-        """Whether more calls failed than usual: then it is no time to grow. A steady share of faults is not load."""
-        share = round_.faults / (round_.faults + len(round_.samples))
-        usual, self._usual_faults = self._usual_faults, self._usual_faults + 0.2 * (share - self._usual_faults)
-        return share > 0.05 + 1.5 * usual
+        """Whether more calls failed than usual: then it is no time to grow."""
+        faults, overloads = round_.faults / round_.ended, round_.overloads / round_.ended
+        unusual = faults > _UNUSUAL + 1.5 * self._usual_faults
+        self._usual_faults += 0.2 * (faults - self._usual_faults)
+        self._usual_overloads += 0.2 * (overloads - self._usual_overloads)
+        return unusual
 
     def _double(self, samples: list[Sample], ratio: float, now: float) -> None:
         limit, before = self._before

@@ -7,6 +7,7 @@ import random
 _FIRST_S = 1.0
 _LONGEST_S = 8.0  #: of the own pauses; one that the provider names is obeyed, whatever its length
 _SPREAD_S = 1.0  #: after a pause, the slots fill over this time and not all at once
+_DOUBT_S = 1.0  #: between calls that are to show whether anything is answered
 
 
 class CoolDown:
@@ -14,7 +15,8 @@ class CoolDown:
 
     An episode starts with a 429 to a call that was sent after the last pause began; the 429s of calls sent before it
     can only make the pause longer. The pause is what the provider names, else 1 s; it grows to 2, 4 and 8 s
-    while episodes follow each other without an answer. From the second one on, calls go singly until one is answered.
+    while episodes follow each other without an answer. From the second one on, calls go one a second until one is
+    answered.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -26,7 +28,7 @@ class CoolDown:
 
     @property
     def doubtful(self) -> bool:
-        """Whether calls should go one at a time, as probes."""
+        """Whether pauses follow each other with nothing answered."""
         return self._episodes > 1
 
     def cooling(self, now: float) -> bool:
@@ -39,7 +41,9 @@ class CoolDown:
 
     def admitted(self, slots: int, now: float) -> None:
         """A call goes: just after a pause the next one keeps its distance."""
-        if now < self._until + _SPREAD_S:
+        if self.doubtful:
+            self._next_at = now + _DOUBT_S
+        elif now < self._until + _SPREAD_S:
             self._next_at = max(now, self._next_at) + _SPREAD_S / slots
 
     def limited(self, admitted_at: float, retry_after: float | None, now: float) -> float:
@@ -58,9 +62,8 @@ class CoolDown:
         self._until = self._next_at = now + pause
         return longer
 
-    def answered(self, admitted_at: float) -> bool:
-        """A call was answered; whether this ended a doubt. Calls sent before the pause prove nothing."""
-        if admitted_at < self._began:
-            return False
-        doubted, self._episodes = self.doubtful, 0
-        return doubted
+    def answered(self, now: float) -> None:
+        """A call was answered."""
+        if self.doubtful:
+            self._until = self._next_at = now  # from here the slots fill evenly
+        self._episodes = 0

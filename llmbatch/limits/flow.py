@@ -25,16 +25,21 @@ class Flow:
     """Slots, requests and tokens a minute, cool-down and breaker, for one provider and key."""
 
     def __init__(self, settings: LimitSettings, rng: random.Random, changes: Changes, now: float) -> None:
-        self.in_flight = 0
         self.slots: Slots = Adaptive(changes, now) if settings.concurrency == "auto" else Fixed(settings.concurrency)
         self._requests = Bucket(settings.requests_per_minute, settings.share, now)
         self._tokens = Bucket(settings.tokens_per_minute, settings.share, now)
         self._pace = Pace()
         self._cooldown = CoolDown(rng)
         self._breaker = Breaker(rng)
+        self._calls: dict[int, Admitted] = {}  #: in flight, by identity, oldest first
         self._probe: Admitted | None = None
         self._silent_since: float | None = None  #: the first fault since the provider last answered
         self._changes = changes
+
+    @property
+    def in_flight(self) -> int:
+        """Calls admitted and not ended."""
+        return len(self._calls)
 
     def unfit(self, tokens: int) -> str | None:
         """Why a call of so many tokens can never go; None when it can."""
@@ -44,7 +49,7 @@ class Flow:
 
     def wait(self, tokens: int, now: float) -> float:
         """Seconds until a call may go, if nothing else happens; 0 if now, infinite if another call must end first."""
-        if self.in_flight >= self.slots.limit or (self._probing and self._probe is not None):
+        if len(self._calls) >= self.slots.limit or (self._breaker.is_open and self._probe is not None):
             return inf
         return max(
             self._breaker.wait(now),
@@ -55,10 +60,10 @@ class Flow:
 
     def admit(self, row_no: int, tokens: int, now: float) -> Admitted:
         """Let a call go that need not wait."""
-        call = Admitted(row_no, tokens, now, self._probing)
-        if call.probe:
+        call = Admitted(row_no, tokens, now, self._breaker.is_open or self._cooldown.doubtful)
+        if self._breaker.is_open:
             self._probe = call
-        self.in_flight += 1
+        self._calls[id(call)] = call
         self._requests.take(1, now)
         self._tokens.take(tokens, now)
         self._cooldown.admitted(self.slots.limit, now)
@@ -72,7 +77,7 @@ class Flow:
 
     def settle(self, call: Admitted, ended: Ended, now: float) -> None:
         """Learn from a call that ended."""
-        self.slots.settled(call, ended, self.in_flight, now)
+        self.slots.settled(call, ended, len(self._calls), now)
         self._free(call)
         if ended.headers:
             self._learn(ended, now)
@@ -93,35 +98,30 @@ class Flow:
             return 0.0
         return now - self._silent_since
 
-    @property
-    def _probing(self) -> bool:
-        return self._breaker.is_open or self._cooldown.doubtful
-
     def _free(self, call: Admitted) -> None:
-        self.in_flight -= 1
+        del self._calls[id(call)]
         if self._probe is call:
             self._probe = None
 
     def _alive(self, call: Admitted, now: float) -> None:
         self._silent_since = None
-        closed = self._breaker.answered(probe=call.probe)
-        if closed:
+        if self._breaker.answered(call, now):
             self._changes.add(now, "breaker", 0, "the provider answers again")
-        if self._cooldown.answered(call.at) or closed:
-            self.slots.restart("begin again after a pause", now)
+            self.slots.restart("begin again after an outage", now)
+        self._cooldown.answered(now)
         if self._pace.answered(call.at, now):
             self._set_pace("nothing was refused", now)
 
     def _failed(self, call: Admitted, ended: Ended, now: float) -> None:
         self._silent_since = now if self._silent_since is None else self._silent_since
-        if self._breaker.failed(call.row_no, now, probe=call.probe):
-            self._changes.add(now, "breaker", 1, "ten rows in a row failed for the provider's reasons; probing")
+        if self._breaker.failed(call, self._calls.values(), now):
+            self._changes.add(now, "breaker", 1, "rows in a row failed for the provider's reasons; probing")
         if ended.outcome == "overloaded" and ended.retry_after is not None:
             self._cool(call, ended.retry_after, "the server is overloaded", now)
 
     def _limited(self, call: Admitted, ended: Ended, now: float) -> None:
         self._silent_since = now if self._silent_since is None else self._silent_since
-        if call.probe and self._breaker.answered(probe=True):
+        if call.probe and self._breaker.answered(call, now):
             self._changes.add(now, "breaker", 0, "the provider answers again, with a rate limit")
         pause = self._cool(call, ended.retry_after, "rate limited", now)
         if self._pace.limited(call.at, pause, now):

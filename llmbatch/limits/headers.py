@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 #: No wait that a header asks for is longer than this: an hour, in seconds.
 LONGEST_WAIT_S = 3600.0
@@ -59,12 +60,14 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return next((min(wait, LONGEST_WAIT_S) for wait in waits if wait is not None and wait > 0), None)
 
 
+@lru_cache(512)  # the same limits come with every answer
 def number(text: str) -> float | None:
     """A plain number that is not negative; None for anything else."""
     text = text.strip()
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
+@lru_cache(512)
 def duration(text: str) -> float | None:
     """Seconds of ``6m0s``, ``1s``, ``12ms`` or ``1.5``; None for anything else."""
     text = text.strip()

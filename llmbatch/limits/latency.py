@@ -37,5 +37,5 @@ class Baseline:
 
     def scale(self, factor: float) -> None:
         """Make the yardstick longer or shorter."""
-        self._fixed *= factor
+        self._fixed = max(self._fixed * factor, 1e-9)
         self._per_token *= factor

@@ -16,7 +16,8 @@ _LONG_PAUSE_S = 5.0  #: who names a long pause has told all there is to know
 _HOLD_S, _LONGEST_HOLD_S = 15.0, 240.0
 _STEP_S = 10.0
 _STEP, _LARGEST_STEP = 0.02, 0.16  #: the first step up after a hold; each further one is twice as large
-_DEAF_S = 120.0
+_PLAINLY = 4.0  #: a limit that lets so many times the pace through is gone
+_DEAF_S = 120.0  #: after a pace that did not help
 
 
 class Pace:
@@ -83,26 +84,29 @@ class Pace:
         self._kept, self._step, self._next_at = self.per_s or 0.0, _STEP, now + self._hold_s
 
     def _faster(self, now: float) -> bool:
-        """Nothing was refused for a while: try a little more, until the limit is plainly gone."""
+        """Hardly anything was refused for a while: try a little more, until the limit is plainly gone."""
         assert self.per_s is not None
-        if self.per_s >= 2 * self._kept:
+        if self.per_s >= _PLAINLY * self._kept:
             self._hold_s = _HOLD_S
             return self._let_go(now)
         self._last = self.per_s
         self.per_s *= 1 + self._step
         self._step = min(2 * self._step, _LARGEST_STEP)
         self._next_at = now + _STEP_S
+        self._count_from(now, "holding")
         return True
 
     def _slower(self, now: float) -> bool:
-        """Refused at the pace: back between what was held and what was borne; many refusals are watched anew."""
+        """Refused at the pace: back between what was held and what was borne; if it was held, watch anew."""
         assert self.per_s is not None
-        if self._limited >= 3 and self._limited > _MANY * (self._answered + self._limited):
+        if self._limited < 2 or self._limited <= _MANY * (self._answered + self._limited):
+            return False
+        if self.per_s <= self._kept:
             self._count_from(now, "watching")
             return False
-        self.per_s = (self._kept + self._last) / 2 if self.per_s > self._kept else self.per_s * _MARGIN
+        self.per_s = (self._kept + self._last) / 2
         self._hold_s = min(2 * self._hold_s, _LONGEST_HOLD_S)
-        self._kept, self._step, self._next_at = self.per_s, _STEP, now + self._hold_s
+        self._hold(now)
         return True
 
     def _let_go(self, now: float) -> bool:

@@ -105,7 +105,7 @@ def _schema(folder: Path, module: ModuleType | None) -> Mapping[str, Json]:
 
 def _import_hooks(path: Path) -> ModuleType:
     name = f"llmbatch_hooks_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -114,11 +114,8 @@ def _import_hooks(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        line = next(
-            (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(path)), 0
-        )
-        if isinstance(error, SyntaxError):
-            line = error.lineno or 0
+        frames = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path.resolve()]
+        line = (error.lineno if isinstance(error, SyntaxError) else frames[-1] if frames else None) or 1
         raise PipelineError(f"{path}:{line}: {type(error).__name__}: {error}", hint="mend hooks.py") from error
     finally:
         sys.dont_write_bytecode = wrote_bytecode

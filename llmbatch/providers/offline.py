@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import orjson
@@ -24,9 +25,10 @@ class Offline:
 
     async def call(self, request: Request) -> Reply:
         """Answer a request. Raises nothing."""
+        started = time.perf_counter()
         chars = sum(len(message["content"] or "") for message in (*request.messages, *request.turns))
         body = await asyncio.to_thread(_completion, request) if chars > _INLINE_CHARS else _completion(request)
-        return parse_reply(body)
+        return parse_reply(body).arrived(200, time.perf_counter() - started, {})
 
     async def close(self) -> None:
         """Nothing is held."""

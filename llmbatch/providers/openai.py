@@ -25,6 +25,8 @@ from llmbatch.reply import BrokenReply, parse_reply
 from llmbatch.settings import ProviderSettings
 from llmbatch.types import Reply, Request
 
+_SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+_EVERY_ROW = frozenset({"model_not_found", "invalid_api_key", "unsupported_parameter", "unsupported_value"})
 _CONNECTIONS = 10_000  #: the pool never queues silently; the limiter decides what is in flight
 _NO_KEY = "no-key"  #: what self-hosted servers get when no key is set
 
@@ -101,24 +103,21 @@ def decide(status: int, headers: Mapping[str, str], body: object) -> tuple[type[
     Status first; the body's code and words only where one status means two things.
     """
     code, param, message = _error_fields(body)
-    if status in (401, 402, 403) or 300 <= status < 400:
-        return Refused, None
-    if status == 404 or code in ("model_not_found", "invalid_api_key", "unsupported_parameter", "unsupported_value"):
+    told_not_to = headers.get("x-should-retry", "").lower() == "false"
+    if status >= 500 or status in (408, 409, 425):
+        if told_not_to:
+            return Rejected, "transient"
+        return (Overloaded if status in (503, 529) else Transient), None
+    if status in (401, 402, 403, 404) or 300 <= status < 400:
         return Refused, None
     if status == 429:
-        spent = code in ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
-        return (Refused, None) if spent or "exceeded your current quota" in message else (RateLimited, None)
-    if headers.get("x-should-retry", "").lower() == "false":
-        return Rejected, "transient" if status >= 500 else None
-    if status in (503, 529):
-        return Overloaded, None
-    if status >= 500 or status in (408, 409, 425):
-        return Transient, None
+        spent = code in _SPENT or "exceeded your current quota" in message
+        return (Refused if spent else RateLimited), None
     if code == "context_length_exceeded" or re.search(r"context (length|window)|too many tokens|too long", message):
         return Rejected, "context_length"
     if "content_filter" in code or "content_policy" in code or "content management policy" in message:
         return Rejected, "content_filter"
-    if "api key" in message or (param and not param.startswith("messages")):
+    if code in _EVERY_ROW or "api key" in message or (param and not param.startswith("messages")):
         return Refused, None  # the same for every row
     return Rejected, None
 
@@ -173,10 +172,8 @@ def _client(settings: ProviderSettings, timeout_s: float) -> openai.AsyncOpenAI:
             return openai.AsyncAzureOpenAI(max_retries=0, http_client=http)
         except openai.OpenAIError as error:
             raise UsageError(f"Azure: {error}") from None
-    base_url = settings.base_url or os.environ.get("OPENAI_BASE_URL") or None
-    return openai.AsyncOpenAI(
-        api_key=_api_key(settings, base_url), base_url=_checked(base_url), max_retries=0, http_client=http
-    )
+    base_url = _checked(settings.base_url or os.environ.get("OPENAI_BASE_URL") or None)
+    return openai.AsyncOpenAI(api_key=_api_key(settings, base_url), base_url=base_url, max_retries=0, http_client=http)
 
 
 def _api_key(settings: ProviderSettings, base_url: str | None) -> str:

@@ -192,18 +192,8 @@ class Limited:
     async def call(self, request: Request) -> Reply:
         """Wait, ask, settle. Raises ProviderDown when the provider refuses every row or stays away for too long."""
         permit = await self._gate.admit(request.row_no, self._estimate.tokens(request))
-        settled = False
         try:
             reply = await self._inner.call(request)
-            usage = reply.usage
-            permit.settle(
-                "answered",
-                tokens=usage.input + usage.output if usage else None,
-                headers=reply.headers,
-                latency_s=reply.latency_s,
-                output_tokens=usage.output if usage else None,
-            )
-            settled = True
         except Decision as error:
             if isinstance(error, Refused):  # before the slot is free, because not one call more makes sense
                 self._gate.close(ProviderDown(f"the provider refuses: {error.message}"))
@@ -213,13 +203,20 @@ class Limited:
                 latency_s=error.latency_s,
                 retry_after=error.retry_after,
             )
-            settled = True
             raise
-        finally:
-            if not settled:
-                permit.settle("cancelled")
-        if reply.usage:
-            self._estimate.learn(request, reply.usage)
+        except BaseException:
+            permit.settle("cancelled")
+            raise
+        usage = reply.usage
+        permit.settle(
+            "answered",
+            tokens=usage.input + usage.output if usage else None,
+            headers=reply.headers,
+            latency_s=reply.latency_s,
+            output_tokens=usage.output if usage else None,
+        )
+        if usage:
+            self._estimate.learn(request, usage)
         return reply
 
     async def close(self) -> None:

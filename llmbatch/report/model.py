@@ -128,10 +128,11 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class LimitChange:
-    """A change of concurrency."""
+    """A change of a limit, or a pause."""
 
     at_s: float  #: since the start of the run
-    concurrency: int
+    what: str  #: concurrency, requests_per_minute, tokens_per_minute, pause (seconds) or breaker (1 open, 0 closed)
+    value: float | None  #: the new value; null: no longer limited
     reason: str
 
 

@@ -168,7 +168,7 @@ def _bars(report: RunReport) -> list[dict[str, Any]]:
 
 def _limits(report: RunReport) -> list[list[dict[str, str]]]:
     return [
-        [_cell(change.reason), _cell(words.duration(change.at_s)), _cell(count(change.concurrency))]
+        [_cell(change.reason), _cell(words.duration(change.at_s)), _cell(words.limit(change))]
         for change in report.limits.changes[-_MAX_CHANGES:]
     ]
 

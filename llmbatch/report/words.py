@@ -8,7 +8,7 @@ from dataclasses import asdict
 from decimal import Decimal
 
 from llmbatch.errors import Exit
-from llmbatch.report.model import RunReport
+from llmbatch.report.model import LimitChange, RunReport
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  #: controls, invisible formatting, lone surrogates, line separators
 _JOINERS = {"\u200c", "\u200d"}  #: needed to spell words and emoji; they reorder nothing
@@ -204,7 +204,13 @@ def latencies(report: RunReport) -> str:
     return f"p50 {latency(shown.p50)}, p95 {latency(shown.p95)}, p99 {latency(shown.p99)}"
 
 
+def limit(change: LimitChange) -> str:
+    """What a change of limits led to: "concurrency 32"."""
+    value = "none" if change.value is None else f"{change.value:,.6g}"
+    return f"{change.what.replace('_', ' ')} {value}"
+
+
 def concurrency(report: RunReport) -> str:
     """How many calls were in flight at the end."""
-    changed = number_of(len(report.limits.changes), "change")
+    changed = number_of(sum(change.what == "concurrency" for change in report.limits.changes), "change")
     return f"{report.limits.concurrency_final} at the end, after {changed}"

@@ -32,7 +32,7 @@ Fit = Callable[[Any], Json]
 
 def frame(lines: Sequence[Mapping[str, Json]], columns: Mapping[str, ColumnType]) -> pl.DataFrame:
     """The lines' columns, typed. A key that a line lacks is null."""
-    return pl.DataFrame([_series(name, [line.get(name) for line in lines], each) for name, each in columns.items()])
+    return pl.DataFrame({name: _series([line.get(name) for line in lines], each) for name, each in columns.items()})
 
 
 def schema(columns: Mapping[str, ColumnType]) -> pl.Schema:
@@ -40,9 +40,9 @@ def schema(columns: Mapping[str, ColumnType]) -> pl.Schema:
     return frame([], columns).schema
 
 
-def _series(name: str, values: list[Json], column: ColumnType) -> pl.Series:
+def _series(values: list[Json], column: ColumnType) -> pl.Series:
     dtype, fit = _shape(column, 1)
-    return pl.Series(name, values if fit is None else list(map(fit, values)), dtype=dtype, strict=True)
+    return pl.Series(values=values if fit is None else list(map(fit, values)), dtype=dtype, strict=True)
 
 
 def _shape(column: ColumnType, level: int) -> tuple[pl.DataType, Fit | None]:

@@ -25,7 +25,7 @@ from typing import Any
 ALWAYS_FITS = 200  # characters: a text this short may be its own summary
 
 INLINE_TAG = re.compile(r"</?(?:a|b|i|u|s|em|strong|span|sub|sup|mark|code|small)(?:\s[^<>]*)?>", re.IGNORECASE)
-OTHER_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--.*?-->", re.DOTALL)
+OTHER_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--(?:(?!<!--).)*?-->", re.DOTALL)
 NUMBER = re.compile(r"\d{1,3}(?:[.,'’ ]\d{3}(?!\d))+(?:[.,]\d+)*|\d+(?:[.,]\d+)*")
 SCALE = re.compile(
     r"[\s-]*(?:(thousand|tausend|mille?|mil|k|тыс\w*)"
@@ -53,6 +53,8 @@ NUMBER_WORDS |= {"ninety": 90, "hundred": 100, "dozen": 12, "first": 1, "second"
 
 UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # words without spaces between
 WORD = re.compile(rf"[^\W{UNSPACED}]+(?:[-.&+][^\W{UNSPACED}]+)*(?:['’]\w+)*")
+SEPARATOR = re.compile(r"[-.&+'’]")
+DEMONYMS = ("ish", "ese", "ian", "ean", "an")
 OPENS_SENTENCE = re.compile(r"(?:^|(?<!\b[A-ZDМ])(?<!\b[DMS][rst])(?<!\bMrs)[.!?…:;。！？•\n“”„«»‘'\"‹›¿¡])\s*$")
 GERMAN = {
     "der",
@@ -136,14 +138,13 @@ def unknown_names(answer: str, text: str, *, headline: bool) -> list[str]:
     """The names of an answer that its text lacks, in order; words side by side are one name."""
     if answer.isupper():
         return []
-    known = {fold(part) for word in WORD.findall(text) for part in (word, *re.split(r"[-.&+'’]", word)) if part}
-    initials = "".join(fold(word)[:1] for word in WORD.findall(text) if word[0].isupper())
+    vocabulary = Vocabulary(text)
     no_sign = headline and is_title_case(answer)
     strange: list[list[str]] = []
     end = -1  # of the last unknown word
     for match in WORD.finditer(answer):
         opens = no_sign or OPENS_SENTENCE.search(answer, 0, match.start()) is not None
-        if is_name(match.group(), opens=opens) and not is_known(match.group(), known, initials):
+        if is_name(match.group(), opens=opens) and not vocabulary.has(match.group()):
             if answer[end : match.start()] == " ":
                 strange[-1].append(match.group())
             else:
@@ -151,8 +152,42 @@ def unknown_names(answer: str, text: str, *, headline: bool) -> list[str]:
             end = match.end()
     if is_german(answer):
         strange = [words for words in strange if len(words) > 1]
-    abbreviated = [words for words in strange if len(words) > 1 and "".join(fold(w)[:1] for w in words) in known]
-    return [" ".join(words) for words in strange if words not in abbreviated]
+    return [" ".join(words) for words in strange if not vocabulary.abbreviates(words)]
+
+
+class Vocabulary:
+    """The words of a text, and which words of an answer they cover."""
+
+    def __init__(self, text: str) -> None:
+        words = WORD.findall(text)
+        parts = [part for word in words for part in (word, *SEPARATOR.split(word)) if part]
+        self.words = {fold(part) for part in parts}
+        self.names = {fold(part) for part in parts if part[0].isupper()}
+        self.initials = "".join(fold(word)[:1] for word in words if word[0].isupper())
+        self.squeezed = squeeze(text)
+
+    def has(self, word: str) -> bool:
+        """Whether the text has a word, its parts, an inflected form of it, or the words that it abbreviates."""
+        if fold(word) in self.words or (word.isupper() and 1 < len(word) <= 6 and fold(word) in self.initials):
+            return True
+        if any(c.isdigit() for c in word):  # GPT-5 is not GPT-4, and Covid 19 is COVID-19
+            return squeeze(word) in self.squeezed
+        parts = [fold(part) for part in SEPARATOR.split(word) if len(part) > 1]
+        return squeeze(word) in self.words or (bool(parts) and all(self.has_akin(part) for part in parts))
+
+    def has_akin(self, part: str) -> bool:
+        """Whether the text has a word, or a name with another ending, a compound of it, an abbreviation."""
+        if part in self.words:
+            return True
+        least = max(3, len(part) - 4) if part.endswith(DEMONYMS) else max(4, len(part) - 3)
+        return len(part) >= 4 and any(
+            (len(name) >= 4 and part.startswith(name)) or (len(name) >= least and name[:least] == part[:least])
+            for name in self.names
+        )
+
+    def abbreviates(self, words: list[str]) -> bool:
+        """Whether the text has the words' initials: WHO for World Health Organization."""
+        return len(words) > 1 and "".join(fold(word)[:1] for word in words) in self.words
 
 
 def is_name(word: str, *, opens: bool) -> bool:
@@ -162,27 +197,15 @@ def is_name(word: str, *, opens: bool) -> bool:
     return not opens or any(c.isupper() or c.isdigit() for c in re.sub(r"['’]\w+$", "", word)[1:])
 
 
-def is_known(word: str, known: set[str], initials: str) -> bool:
-    """Whether a text has a word, its parts, an inflected form of it, or the words that it abbreviates."""
-    parts = [fold(part) for part in re.split(r"[-.&+'’]", word) if len(part) > 1]
-    if fold(word) in known or (parts and all(part.isdigit() or part in known or akin(part, known) for part in parts)):
-        return True
-    letters = fold(word).replace(".", "")
-    return letters in known or (word.isupper() and len(letters) <= 6 and letters in initials)
-
-
-def akin(part: str, known: set[str]) -> bool:
-    """Whether the text has a word that begins like this one: another ending, a compound, an abbreviation."""
-    least = max(3, -(-len(part) * 3 // 5))
-    return len(part) >= 4 and any(
-        len(word) >= 4 and (part.startswith(word) or word[:least] == part[:least]) for word in known
-    )
-
-
 def fold(word: str) -> str:
     """A word without case, accents and possessive."""
     word = re.sub(r"['’]s?$", "", word.casefold())
     return "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
+
+
+def squeeze(text: str) -> str:
+    """Folded text without the marks and spaces that names are written with or without."""
+    return re.sub(r"[-.\s]", "", fold(text))
 
 
 def is_title_case(text: str) -> bool:

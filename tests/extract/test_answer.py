@@ -53,7 +53,7 @@ def test_one_field(name: str, field: dict[str, Any], expected: Any) -> None:
 
 
 def test_values_are_chosen_by_the_prompts_definitions() -> None:
-    system = "Tags:\n- money: invoice, charged twice\n- `fault`: crash, error message\n- parcel: courier, tracking"
+    system = "Tags:\n- money: invoice, charged twice\n- `fault`: crash, error\n- parcel: courier, tracking"
     field = {"type": "array", "items": {"enum": ["parcel", "fault", "money"]}, "minItems": 1, "uniqueItems": True}
     assert one(field, "tags", system=system) == ["money", "fault"]
 
@@ -164,7 +164,7 @@ def arrays(of: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str,
 
 
 def distinct() -> st.SearchStrategy[dict[str, Any]]:
-    roomy = st.sampled_from(
+    roomy: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
         [{"enum": ["a", "b", "c", "d", "e"]}, {"type": "integer"}, {"type": "string", "maxLength": 60}]
     )
     return arrays(roomy).map(lambda a: {**a, "minItems": min(a["minItems"], 3), "uniqueItems": True})

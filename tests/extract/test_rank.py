@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from llmbatch.extract.document import Document
 
 NEWS = (
@@ -60,3 +62,10 @@ def test_time_grows_with_the_length_only() -> None:
     started = time.process_time()
     Document(text).summary(400)
     assert time.process_time() - started < 2  # 2,000 sentences; a matrix of all pairs takes far longer
+
+
+@pytest.mark.parametrize("piece", ["<!--", "<script>", "**a", "[a](", "a.", "A", "- ", "1."])
+def test_no_text_takes_long(piece: str) -> None:
+    started = time.process_time()
+    Document(piece * (40_000 // len(piece))).summary(400)
+    assert time.process_time() - started < 1

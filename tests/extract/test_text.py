@@ -35,7 +35,7 @@ def test_sentences(text: str, expected: list[str]) -> None:
         ("<p>caf&eacute; &amp; <b>bar</b></p><script>x = '<p>'</script>", "café & bar"),
         ("one<br>two<li>three", "one\ntwo\n\nthree"),
         ("# Title\n**bold** and `code` and [a link](http://x.example/y)", "Title\nbold and code and a link"),
-        ("a < b and c > d, mail <jo@example.com>, snake_case_name", "a < b and c > d, mail <jo@example.com>, snake_case_name"),
+        ("a < b and c > d, <jo@example.com>, snake_case_name", "a < b and c > d, <jo@example.com>, snake_case_name"),
         ("5 * 3 * 2", "5 * 3 * 2"),
     ],
 )  # fmt: skip

@@ -23,7 +23,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
         def jump(timeout: float | None) -> Any:
             assert timeout is not None, "everyone waits for something that no timer will bring"
-            self.now += max(0.0, timeout)
+            self.now += max(1e-7, timeout)  # a turn of the loop takes time, too
             return select(0)
 
         selector.select = jump
@@ -71,7 +71,7 @@ class Server:
     fault: Callable[[float, int], str | None] = lambda at, row: None
     asked: list[float] = field(default_factory=list)  #: when each request came
     ended: list[tuple[float, str, float]] = field(default_factory=list)  #: when, outcome, latency
-    _busy: int = 0
+    busy: int = 0
     _queue: deque[asyncio.Future[None]] = field(default_factory=deque)
     _level: float | None = None
     _at: float = 0.0
@@ -98,17 +98,17 @@ class Server:
         return sum(o == outcome for _, o, _ in self.ended)
 
     async def _serve(self, output_tokens: int) -> None:
-        if self._busy >= self.slots:
+        if self.busy >= self.slots:
             turn = asyncio.get_running_loop().create_future()
             self._queue.append(turn)
             await turn
         else:
-            self._busy += 1
+            self.busy += 1
         await asyncio.sleep(self.median_s * self.rng.lognormvariate(0, self.sigma) + self.per_token_s * output_tokens)
         if self._queue:
             self._queue.popleft().set_result(None)
         else:
-            self._busy -= 1
+            self.busy -= 1
 
     def _refuses(self, now: float) -> bool:
         if self.per_minute is None:

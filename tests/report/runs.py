@@ -71,7 +71,7 @@ def facts(**changed: Any) -> RunFacts:
         "command": ("llmbatch", "run", "pipelines/tag", "--input", "tickets.jsonl", "--budget", "0.5"),
         "budget_usd": Decimal("0.5"),
         "concurrency_final": 32,
-        "limit_changes": (LimitChange(1.5, 32, "no limit in sight"),),
+        "limit_changes": (LimitChange(1.5, "concurrency", 32, "no limit in sight"),),
         "resumed": (ResumedRun("20261123-210000-aaaa", Decimal("0.25")),),
         "changes": Changes(reused=2, new=7, changed=3, gone=1),
         "structured_output": "json_object",

@@ -113,7 +113,7 @@ def nasty_facts(name: str) -> RunFacts:
         input=(name,),
         files={"results": name},
         command=("llmbatch", name),
-        limit_changes=(LimitChange(0.0, 1, name),),
+        limit_changes=(LimitChange(0.0, "concurrency", 1, name),),
         structured_output=name,
         exit_code=5,
     )
@@ -142,7 +142,7 @@ def test_an_empty_run_has_a_page_without_charts() -> None:
 
 
 def test_a_long_history_of_limits_is_cut_and_says_so() -> None:
-    changes = tuple(LimitChange(float(n), n, f"reason {n}.") for n in range(100))
+    changes = tuple(LimitChange(float(n), "concurrency", n, f"reason {n}.") for n in range(100))
     words = Page(html(build(Tally(), facts(limit_changes=changes)))).words
     assert "reason 99." in words
     assert "reason 59." not in words

@@ -1,0 +1,7 @@
+"""What a person sees of a run while it runs: a live display, lines, or nothing; and the status file."""
+
+from llmbatch.progress.display import Display, Silent, choose
+from llmbatch.progress.meter import Meter, Snapshot
+from llmbatch.progress.status import StatusFile, read_status
+
+__all__ = ["Display", "Meter", "Silent", "Snapshot", "StatusFile", "choose", "read_status"]

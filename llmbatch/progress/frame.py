@@ -1,0 +1,62 @@
+"""The live display's picture of one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from llmbatch.progress import words
+from llmbatch.progress.meter import Snapshot
+
+_NOTES = 3  #: shown, the newest
+_GAP = " · "
+
+
+def render(now: Snapshot, pipeline: str, width: int) -> Text:
+    """A bar, the counts in as many lines as ``width`` columns need, and the newest notes. No line is wider.
+
+    Nothing of the pipeline's name or the notes is taken for markup or for control characters.
+    """
+    lines = [_bar(now, pipeline, width), *_flow(tuple(_facts(now)), width)]
+    lines += [Text(f"! {words.printable(note)}", "yellow") for note in now.notes[-_NOTES:]]
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
+    return Text("\n", no_wrap=True, overflow="crop").join(lines)
+
+
+def _bar(now: Snapshot, pipeline: str, width: int) -> Text:
+    name = Text(words.printable(pipeline), "bold")
+    name.truncate(max(1, width // 3), overflow="ellipsis")
+    total = now.rows["total"]
+    percent = f"{100 * now.settled // total if total else 0:>4} %"
+    room = max(0, width - name.cell_len - len(percent) - 1)
+    full = room * now.settled // total if total else 0
+    return Text.assemble(name, " ", ("━" * full, "green"), ("─" * (room - full), "dim"), percent)
+
+
+def _facts(now: Snapshot) -> Iterator[Text]:
+    rows, tokens = now.rows, now.tokens
+    yield Text(f"{now.settled:,} of {rows['total']:,} rows")
+    yield Text("-- rows/s" if now.rows_per_s is None else words.rate(now.rows_per_s))
+    yield Text(f"{now.in_flight:,} in flight")
+    yield Text(f"{rows['reused']:,} reused")
+    yield Text(f"{rows['failed']:,} failed", "red" if rows["failed"] else "")
+    if rows["skipped"]:
+        yield Text(f"{rows['skipped']:,} skipped")
+    yield Text(f"{words.short(tokens['input'])} + {words.short(tokens['output'])} tokens")
+    yield Text(words.dollars(now.cost_usd) + (f" ({now.unpriced:,} unpriced)" if now.unpriced else ""))
+    yield Text("-- left" if now.eta_s is None else f"{words.left(now.eta_s)} left")
+
+
+def _flow(facts: Sequence[Text], width: int) -> Iterator[Text]:
+    """The facts, as many to a line as fit."""
+    line = Text()
+    for fact in facts:
+        if line and line.cell_len + len(_GAP) + fact.cell_len > width:
+            yield line
+            line = Text()
+        if line:
+            line.append(_GAP, "dim")
+        line.append_text(fact)
+    yield line

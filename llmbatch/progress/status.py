@@ -1,0 +1,112 @@
+"""The status file: what `llmbatch status` shows of a run while it runs, from another terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+
+from llmbatch.atomic import write_bytes
+from llmbatch.errors import StorageError
+from llmbatch.progress.meter import Meter
+from llmbatch.progress.ticker import Ticker
+from llmbatch.tally import Tally
+
+_PERIOD_S = 1.0
+
+
+class StatusFile:
+    """Replaces a small JSON file once a second while entered, and once more at the end.
+
+    Keys: ``run_id, pid, host, pipeline, started_at, updated_at, state, rows{total, done, reused, failed, skipped,
+    pending}, attempts{sent, valid, invalid, and by outcome}, tokens{input, cached, output, reasoning}, cost_usd,
+    unpriced_attempts, in_flight, rows_per_s, eta_s``. ``state`` is ``running``, then ``ending`` while results and
+    reports are written, then what :meth:`end` was told.
+    """
+
+    def __init__(self, path: Path, tally: Tally, in_flight: Callable[[], int], run_id: str, pipeline: str) -> None:
+        self._path, self._meter = path, Meter(tally, in_flight)
+        self._state = "running"
+        self._run = {
+            "run_id": run_id,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "pipeline": pipeline,
+            "started_at": _now(),
+        }
+        self._ticker = Ticker(_PERIOD_S, self._write)
+
+    def __enter__(self) -> Self:
+        self._write()
+        self._ticker.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ticker.__exit__(kind, error, trace)
+        self.end("ending")
+
+    def end(self, state: str) -> None:
+        """Write how the run ended; after the block."""
+        self._state = state
+        self._write()
+
+    def _write(self) -> None:
+        now = self._meter.snapshot()
+        facts = self._run | {
+            "updated_at": _now(),
+            "state": self._state,
+            "rows": now.rows,
+            "attempts": now.attempts,
+            "tokens": now.tokens,
+            "cost_usd": None if now.cost_usd is None else float(now.cost_usd),
+            "unpriced_attempts": now.unpriced,
+            "in_flight": now.in_flight,
+            "rows_per_s": now.rows_per_s,
+            "eta_s": now.eta_s,
+        }
+        # a full disk is the ledger's to report; a run does not end because nobody can watch it
+        with contextlib.suppress(StorageError):
+            write_bytes(self._path, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+
+
+def read_status(path: Path) -> dict[str, Any] | None:
+    """What the status file says; None when there is none.
+
+    Adds ``alive``: whether its process still runs (None when it ran on another host), and ``age_s``: seconds since
+    the last update. Raises StorageError when the file cannot be read or is no status file.
+    """
+    try:
+        facts: dict[str, Any] = orjson.loads(path.read_bytes())
+        return facts | {"alive": _alive(facts["host"], facts["pid"]), "age_s": time.time() - path.stat().st_mtime}
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}", hint="check its permissions") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path}: is no status file", hint="remove it; the next run writes a new one") from error
+
+
+def _alive(host: str, pid: int) -> bool | None:
+    if host != socket.gethostname():
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,90 @@
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbatch.limits.breaker import Breaker
+from llmbatch.limits.calls import Admitted
+
+
+def call(row_no: int, at: float = 0.0, *, probe: bool = False) -> Admitted:
+    return Admitted(row_no, 1, at, probe)
+
+
+def opened(rng: random.Random) -> Breaker:
+    breaker = Breaker(rng)
+    for row_no in range(10):
+        breaker.failed(call(row_no), (), 0.0)
+    assert breaker.is_open
+    return breaker
+
+
+def test_opens_on_ten_distinct_rows_and_not_before() -> None:
+    breaker = Breaker(random.Random(1))
+    opens = [breaker.failed(call(row_no), (), 0.0) for row_no in [0] * 50 + list(range(10))]
+    assert opens == [False] * 59 + [True]
+
+
+def test_an_answer_in_between_starts_the_count_again() -> None:
+    breaker = Breaker(random.Random(1))
+    for row_no in range(100):
+        breaker.failed(call(row_no), (), float(row_no))
+        if row_no % 9 == 8:
+            breaker.answered(call(1_000), float(row_no))
+    assert not breaker.is_open
+
+
+def test_slow_answers_on_their_way_keep_it_closed_for_longer() -> None:
+    breaker = Breaker(random.Random(1))
+    slow = [call(1_000 + n, at=1.0) for n in range(5)]
+    opens = [breaker.failed(call(row_no, at=2.0), slow, 3.0) for row_no in range(60)]
+    assert opens == [False] * 59 + [True]
+
+
+def test_calls_after_the_failed_ones_say_nothing() -> None:
+    breaker = Breaker(random.Random(1))
+    later = [call(1_000 + n, at=3.0) for n in range(50)]
+    assert any(breaker.failed(call(row_no, at=2.0), later, 62.0) for row_no in range(10))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7])
+def test_a_steady_share_of_faults_opens_nothing_and_an_outage_does(share: float) -> None:
+    rng, breaker = random.Random(1), Breaker(random.Random(1))
+    for row_no in range(20_000):
+        if rng.random() < share:
+            assert not breaker.failed(call(row_no), (), 0.0)
+        else:
+            breaker.answered(call(row_no), 0.0)
+    assert any(breaker.failed(call(row_no), (), 0.0) for row_no in range(60))
+
+
+@given(st.randoms(use_true_random=False))
+def test_a_two_minute_outage_costs_few_probes(rng: random.Random) -> None:
+    breaker, now, probes = opened(rng), 0.0, 0
+    while (now := now + breaker.wait(now)) < 120:
+        breaker.failed(call(0, now, probe=True), (), now)
+        probes += 1
+    assert 5 <= probes <= 10
+    assert breaker.wait(now) == 0
+    assert breaker.answered(call(0, now, probe=True), now)
+    assert not breaker.is_open
+
+
+def test_only_a_probe_opens_the_way_again() -> None:
+    breaker = opened(random.Random(1))
+    until = breaker.wait(0.0)
+    assert not breaker.answered(call(99), 0.5)
+    assert not breaker.failed(call(98), (), 0.5)
+    assert breaker.is_open
+    assert breaker.wait(0.0) == until
+
+
+def test_each_outage_begins_with_a_short_pause() -> None:
+    breaker = opened(random.Random(1))
+    for _ in range(6):
+        breaker.failed(call(0, probe=True), (), 10.0)
+    breaker.answered(call(0, probe=True), 100.0)
+    for row_no in range(10):
+        breaker.failed(call(row_no, 101.0), (), 101.0)
+    assert 0.9 <= breaker.wait(101.0) <= 1.1

@@ -1,0 +1,190 @@
+"""The adaptive limit against simulated servers, in virtual time."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from statistics import median
+
+import pytest
+
+from llmbatch.limits import Gate
+from llmbatch.limits.calls import Admitted, Ended
+from llmbatch.limits.changes import Changes
+from llmbatch.limits.concurrency import Adaptive, Fixed
+from llmbatch.settings import LimitSettings
+from tests.limits.virtual import Server, clock, drive, run
+
+
+def measure(server: Server, until: float, **limits: object) -> tuple[Server, Gate]:
+    async def main() -> Gate:
+        gate = Gate(LimitSettings.model_validate(limits), clock=clock, rng=server.rng)
+        await drive(gate, server, until=until)
+        return gate
+
+    return server, run(main)
+
+
+def speed(server: Server, start: float, end: float) -> tuple[float, float]:
+    """Answers a second, and the median latency, within a span."""
+    return server.answered(start, end) / (end - start), median(took for at, _, took in server.ended if at > start)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(("slots", "sigma"), [(32, 0.0), (32, 0.3), (32, 0.6), (100, 0.5)])
+def test_finds_the_knee_of_a_server_that_only_gets_slower(slots: int, sigma: float, seed: int) -> None:
+    def server() -> Server:
+        return Server(random.Random(seed), slots=slots, median_s=0.5, sigma=sigma)
+
+    best = speed(measure(server(), 120, concurrency=slots)[0], 20, 120)
+    found = speed(measure(server(), 120)[0], 20, 120)
+    assert found[0] >= 0.95 * best[0]
+    assert found[1] <= 1.5 * best[1]
+
+
+def test_comes_down_on_a_server_smaller_than_the_start() -> None:
+    server, gate = measure(Server(random.Random(1), slots=4, sigma=0.3), 300)
+    rate, latency = speed(server, 100, 300)
+    assert rate >= 0.95 * 4 / 0.523
+    assert latency <= 2 * 0.5
+    assert gate.concurrency <= 8
+
+
+def test_settles_below_a_server_that_refuses_the_fifth_call() -> None:
+    server = Server(random.Random(1), slots=1_000, sigma=0.3)
+    server.fault = lambda at, row_no: "overloaded" if server.busy >= 4 else None
+    measure(server, 200)
+    late = [outcome for at, outcome, _ in server.ended if at > 10]
+    assert late.count("overloaded") <= 0.05 * len(late)
+    assert server.answered(10, 200) >= 0.9 * 190 * 4 / 0.523
+
+
+def test_grows_while_nothing_slows_down() -> None:
+    _, gate = measure(Server(random.Random(1), sigma=0.3), 20)
+    assert gate.concurrency >= 256
+
+
+def test_does_not_grow_unused() -> None:
+    def call(adaptive: Adaptive, now: float, in_flight: int) -> None:
+        adaptive.settled(Admitted(0, 1, now - 0.5), Ended("answered", 1, {}, 0.5, None, None), in_flight, now)
+
+    idle, busy = (Adaptive(Changes(0.0), 0.0) for _ in range(2))
+    for n in range(1_000):
+        call(idle, n + 1.0, 6)
+        call(busy, n + 1.0, 7)
+    assert idle.limit == 8
+    assert busy.limit > 8
+
+
+def settle(slots: Adaptive, outcome: str, admitted_at: float, now: float, *, probe: bool = False) -> None:
+    slots.settled(Admitted(0, 1, admitted_at, probe), Ended(outcome, None, {}, 0.5, None, None), slots.limit, now)
+
+
+def grown() -> Adaptive:
+    slots, now = Adaptive(Changes(0.0), 0.0), 0.0
+    while slots.limit < 64:
+        now += 1.0
+        settle(slots, "answered", now - 0.5, now)
+    return slots
+
+
+@pytest.mark.parametrize("outcome", ["rate_limited", "overloaded", "timeout"])
+def test_cuts_once_an_episode(outcome: str) -> None:
+    slots = grown()
+    for n in range(60):
+        settle(slots, outcome, 900.0, 1_000.0 + n / 100)
+    assert slots.limit == 48
+    for n in range(20):
+        settle(slots, outcome, 1_002.0, 1_002.5 + n / 100)
+    assert slots.limit == 36
+
+
+def test_5xx_stop_growth_and_cut_nothing() -> None:
+    slots = grown()
+    for n in range(2_000):
+        settle(slots, "transient" if n > 100 and n % 3 == 0 else "answered", 1_000.0 + n, 1_000.5 + n)
+        if 100 < n < 200:
+            assert slots.limit in (64, 128)
+    assert slots.limit >= 64
+
+
+def test_the_refusals_of_probes_cut_nothing() -> None:
+    slots = grown()
+    for n in range(100):
+        settle(slots, "rate_limited", 1_000.0 + n, 1_000.5 + n, probe=True)
+    assert slots.limit == 64
+
+
+def test_begins_low_after_an_outage_and_comes_back_to_three_quarters() -> None:
+    slots = grown()
+    slots.restart("again", 1_000.0)
+    assert slots.limit == 8
+    now = 1_000.0
+    while slots.limit < 48:
+        now += 0.5
+        settle(slots, "answered", now - 0.4, now)
+    assert slots.limit == 48
+    assert now < 1_060
+
+
+@pytest.mark.parametrize("outcome", ["overloaded", "rate_limited", "transient"])
+def test_a_steady_share_of_faults_is_not_load(outcome: str) -> None:
+    rng = random.Random(4)
+    slots, now = grown(), 1_000.0
+    for _ in range(6_000):
+        now += 0.01
+        settle(slots, outcome if rng.random() < 0.3 else "answered", now - 0.005, now)
+    assert slots.limit >= 24
+
+
+def test_longer_answers_are_not_load() -> None:
+    rng = random.Random(1)
+
+    def limit(output_tokens: Callable[[float], int]) -> int:
+        async def main() -> int:
+            server, gate = Server(rng, sigma=0.2, per_token_s=0.02, slots=32), Gate(LimitSettings(), clock=clock)
+
+            async def work() -> None:
+                while clock() < 200:
+                    permit = await gate.admit(0, 1)
+                    answer = await server.call(0, output_tokens(clock()))
+                    permit.settle("answered", latency_s=answer.latency_s, output_tokens=answer.output_tokens)
+
+            await asyncio.gather(*(work() for _ in range(100)))
+            return gate.concurrency
+
+        return run(main)
+
+    assert limit(lambda now: rng.choice((10, 40, 100) if now < 100 else (100, 150, 200))) >= 30
+
+
+def test_the_yardstick_follows_a_server_that_became_slower() -> None:
+    server = Server(random.Random(1), slots=32, sigma=0.3)
+    faster = server.median_s
+
+    async def main() -> float:
+        gate = Gate(LimitSettings(), clock=clock, rng=server.rng)
+        await drive(gate, server, until=60)
+        server.median_s = 3 * faster
+        await drive(gate, server, until=400)
+        return server.answered(200, 400) / 200
+
+    assert run(main) >= 0.95 * 32 / (3 * faster * 1.046)
+
+
+def test_fixed_is_fixed() -> None:
+    slots = Fixed(5)
+    slots.settled(Admitted(0, 1, 0.0), Ended("rate_limited", None, {}, 0.1, None, None), 5, 1.0)
+    slots.restart("again", 2.0)
+    assert slots.limit == 5
+
+
+def test_every_change_has_its_reason_and_the_list_is_bounded() -> None:
+    told: list[str] = []
+    changes = Changes(100.0, told.append)
+    for n in range(500):
+        changes.add(101.0 + n, "concurrency", n, "because")
+    assert len(told) == 500
+    assert told[0] == "concurrency 0: because"
+    kept = changes.list()
+    assert len(kept) == 200
+    assert (kept[-1].at, kept[-1].value) == (500.0, 499)
