@@ -1,6 +1,7 @@
 """The running sums of a run: an Observer that progress, the status file and the report read.
 
-Constant memory: counts, sums and a latency histogram, never a list of rows.
+Constant memory: counts, sums and a latency histogram, never a list of rows. Displays read it from threads of their
+own, so a dict is copied before it is walked.
 """
 
 from __future__ import annotations
@@ -132,9 +133,9 @@ class Tally:
     @property
     def cost_usd(self) -> Decimal:
         """Dollars of this run's attempts, as far as they are priced."""
-        return sum((m.cost_usd for m in self.by_model.values()), Decimal(0))
+        return sum((m.cost_usd for m in tuple(self.by_model.values())), Decimal(0))
 
     @property
     def unpriced(self) -> int:
         """Answered attempts without a known price."""
-        return sum(m.unpriced for m in self.by_model.values())
+        return sum(m.unpriced for m in tuple(self.by_model.values()))

@@ -150,7 +150,8 @@ def _files(night: Night, written: Written) -> dict[str, str]:
 
 def _resumed(con: duckdb.DuckDBPyConnection, run: Run) -> tuple[reports.ResumedRun, ...]:
     names = ledgers.run_ids(con)
-    return tuple(reports.ResumedRun(names[no], ledgers.spent(con, (no,))) for no in run.resumes)
+    bills = [(names[no], *ledgers.spent(con, (no,))) for no in run.resumes]
+    return tuple(reports.ResumedRun(name, None if unpriced else dollars) for name, dollars, unpriced in bills)
 
 
 def _changes(night: Night, con: duckdb.DuckDBPyConnection, run: Run) -> reports.Changes | None:

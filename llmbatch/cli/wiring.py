@@ -45,7 +45,7 @@ class Wired:
 
     async def wrapped(self, ledger: Ledger, run: Run) -> tuple[Provider, wrap.Timed]:
         """The provider inside its wrappers."""
-        spent = await ledger.ask(lambda con: ledgers.spent(con, run.resumes))
+        spent, _ = await ledger.ask(lambda con: ledgers.spent(con, run.resumes))
         budget = self._budget(spent)
         self.halt.listen(self.gate.close)
         if budget is not None:

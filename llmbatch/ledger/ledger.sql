@@ -80,7 +80,8 @@ select row_no, sum(cost_usd), count(*) filter (where outcome = 'answered' and co
 from attempts where run_no in (select unnest(?::integer[])) and row_no >= ? and row_no < ? group by row_no;
 
 -- name: paid_by_runs
-select sum(cost_usd) from attempts where run_no in (select unnest(?::integer[]));
+select coalesce(sum(cost_usd), 0), count(*) filter (where outcome = 'answered' and cost_usd is null)
+from attempts where run_no in (select unnest(?::integer[]));
 
 -- name: changes_by_id
 with now as (select row_id, key from outcomes where run_no = $now and row_id is not null),

@@ -82,10 +82,11 @@ def end(con: duckdb.DuckDBPyConnection, run: Run, *, ended_at: float, status: st
     con.execute(statements()["end_run"], [run.run_no, int(ended_at * 1e6), status, exit_code, report])
 
 
-def spent(con: duckdb.DuckDBPyConnection, run_nos: tuple[int, ...]) -> Decimal:
-    """Dollars of all attempts of these runs, as far as they are priced."""
+def spent(con: duckdb.DuckDBPyConnection, run_nos: tuple[int, ...]) -> tuple[Decimal, int]:
+    """Dollars of all attempts of these runs as far as they are priced, and how many answered ones are not."""
     row = con.execute(statements()["paid_by_runs"], [list(run_nos)]).fetchone()
-    return row[0] if row and row[0] is not None else Decimal(0)
+    assert row is not None
+    return Decimal(row[0]), int(row[1])
 
 
 def changes(con: duckdb.DuckDBPyConnection, run: Run, *, by_id: bool) -> dict[str, int | None] | None:

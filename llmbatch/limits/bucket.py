@@ -27,21 +27,16 @@ class Bucket:
         self._learned: float | None = None
         self._paced: float | None = None
         self._share = share
+        self.per_minute: float | None = None  #: the named limit in force, share included
         self._rate = 0.0  #: units a second; 0 is no limit
         self._burst = 0.0
         self._level = 1.0
         self._at = now
         self._retune(now)
 
-    @property
-    def per_minute(self) -> float | None:
-        """The named limit in force, share included; None when there is none."""
-        named = [limit for limit in (self._configured, self._learned) if limit is not None]
-        return min(named) * self._share if named else None
-
     def never_fits(self, amount: float) -> bool:
         """Whether an amount is more than the limit of a whole minute."""
-        return self._rate > 0 and (limit := self.per_minute) is not None and amount > limit
+        return self.per_minute is not None and amount > self.per_minute
 
     def wait(self, amount: float, now: float) -> float:
         """Seconds until ``amount`` may be taken; 0 if at once."""
@@ -71,10 +66,11 @@ class Bucket:
         """Take over what an answer's headers say; whether the limit changed."""
         before = self.per_minute
         if said.limit is not None:
-            self._learned = said.limit if (said.reset_s or 0.0) <= _A_MINUTE_S else None
-            if self.per_minute != before:
+            limit = said.limit if (said.reset_s or 0.0) <= _A_MINUTE_S else None
+            if limit != self._learned:
+                self._learned = limit
                 self._retune(now)
-        if said.remaining is not None and self._learned is not None and self._rate:
+        if said.remaining is not None and self._learned is not None:
             self._fill(now)
             self._level = min(self._level, said.remaining)  # others use the key too
         return self.per_minute != before
@@ -95,8 +91,9 @@ class Bucket:
             self._fill(now)
         else:
             self._level, self._at = min(self._level, 1.0), now
-        named = self.per_minute
-        rates = [] if named is None else [named * _PART]
+        named = [limit for limit in (self._configured, self._learned) if limit is not None]
+        self.per_minute = min(named) * self._share if named else None
+        rates = [] if self.per_minute is None else [self.per_minute * _PART]
         if self._paced is not None:
             rates.append(self._paced)
         self._rate = min(rates, default=0.0) / 60

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 #: No wait that a header asks for is longer than this: an hour, in seconds.
 LONGEST_WAIT_S = 3600.0
@@ -16,8 +16,7 @@ _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(h|ms|m|s|us|µs|ns)")  # as Go
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(NamedTuple):
     """``x-ratelimit-{limit,remaining,reset}-KIND`` of one answer; None is what it did not say."""
 
     limit: float | None

@@ -76,4 +76,4 @@ async def test_a_night_resumed_answers_as_an_unbroken_one(tmp_path: Path) -> Non
     assert {n: a.status for n, a in answers.items()} == {1: "done", 2: "reused", 3: "skipped", 4: "failed"}
     assert [answers[n].cost_usd for n in (1, 2, 3, 4)] == [Decimal("0.000012"), 0, None, 0]
     assert answers[1].model == "m-1"
-    assert total == Decimal("0.000012")
+    assert total == (Decimal("0.000012"), 0)

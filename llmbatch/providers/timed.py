@@ -1,0 +1,155 @@
+"""How long one attempt may take: ``timeout_s`` at most, and less once the run knows how fast the provider answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from llmbatch.errors import TimedOut
+from llmbatch.tally import Histogram
+from llmbatch.types import Provider, Reply, Request
+
+_GENERATION = 500  #: latencies in each of the two histograms
+_ENOUGH = 50  #: latencies before the time adapts
+_EVERY = 25  #: latencies between two looks at the quantile, which cost about 20 us each
+_FLOOR_S = 10.0
+_FACTOR = 4.0  #: how many times the p99 an attempt may take
+
+
+class CutShort(TimedOut):
+    """Ended by llmbatch itself, because the run must end or another call has answered; the provider may bill it."""
+
+
+class Latencies:
+    """The latest 500 to 1,000 latencies of a run, in constant memory: the older histogram goes when the newer is full.
+
+    They are the latest, because a p99 over a whole run takes as long to see a change as the run was long before it.
+    """
+
+    def __init__(self) -> None:
+        self._older, self._newer = Histogram(), Histogram()
+
+    def __len__(self) -> int:
+        return self._older.total + self._newer.total
+
+    def add(self, seconds: float) -> None:
+        """Count one latency."""
+        self._newer.add(seconds)
+        if self._newer.total >= _GENERATION:
+            self._older, self._newer = self._newer, Histogram()
+
+    def quantile(self, q: float) -> float | None:
+        """Seconds below which a share ``q`` lies, within 2.2 %; None when empty."""
+        both = self._older.counts.copy()
+        both.update(self._newer.counts)  # three times as fast as ``+``
+        return Histogram(both, len(self)).quantile(q)
+
+
+class Patience:
+    """The seconds an attempt may take: 4 times the p99 of the latest latencies, at least 10 s, at most ``cap_s``.
+
+    An attempt that ran out of time counts as a latency of that length. So when a server becomes slower, however much,
+    about 1 % of timeouts lengthen the time by a factor of 4, and answers come through again. It also means that the
+    time goes up to ``cap_s`` for a server that never answers more than 1 % of its calls.
+    """
+
+    def __init__(self, cap_s: float) -> None:
+        self.limit_s = cap_s
+        self.latencies = Latencies()
+        self._cap_s = cap_s
+        self._seen = 0
+
+    def saw(self, seconds: float) -> bool:
+        """Take a latency; whether attempts may now take longer than before."""
+        self.latencies.add(seconds)
+        self._seen += 1
+        if self._seen < _ENOUGH or self._seen % _EVERY:
+            return False
+        before = self.limit_s
+        self.limit_s = min(self._cap_s, max(_FLOOR_S, _FACTOR * (self.latencies.quantile(0.99) or 0.0)))
+        return self.limit_s > before
+
+
+class Flight:
+    """A call on its way. ``sent_at`` is in the event loop's seconds."""
+
+    __slots__ = ("limit", "over", "sent_at", "was_cut")
+
+    def __init__(self, sent_at: float, limit_s: float) -> None:
+        self.sent_at = sent_at
+        self.limit = asyncio.timeout_at(sent_at + limit_s)
+        self.over = False
+        self.was_cut = False
+
+    def extend(self, limit_s: float) -> None:
+        """Let it take so long since it was sent."""
+        if not (self.was_cut or self.limit.expired()):
+            self.limit.reschedule(self.sent_at + limit_s)
+
+    def cut(self) -> None:
+        """End it now, if it has not ended: it raises CutShort."""
+        if not (self.over or self.limit.expired()):
+            self.was_cut = True
+            self.limit.reschedule(asyncio.get_running_loop().time())
+
+
+def _nobody(request: Request, flight: Flight) -> None:
+    """Hear of a call that is sent, and do nothing."""
+
+
+class Timed:
+    """Ends an attempt that takes too long; ``cut`` ends all of them at once. Raises TimedOut.
+
+    Attributes:
+        on_sent: called with every call as it leaves, so at the moment from which its latency counts.
+        latencies: of answers and timeouts.
+    """
+
+    def __init__(self, inner: Provider, timeout_s: float) -> None:
+        self.on_sent: Callable[[Request, Flight], None] = _nobody
+        self._inner = inner
+        self._patience = Patience(timeout_s)
+        self._flights: set[Flight] = set()
+
+    @property
+    def latencies(self) -> Latencies:
+        """The latest of this run."""
+        return self._patience.latencies
+
+    async def call(self, request: Request) -> Reply:
+        """Ask, within the time."""
+        clock = asyncio.get_running_loop().time
+        flight = Flight(clock(), self._patience.limit_s)
+        try:
+            async with flight.limit:
+                self._flights.add(flight)
+                self.on_sent(request, flight)
+                reply = await self._inner.call(request)
+        except TimeoutError:
+            took = clock() - flight.sent_at
+            if flight.was_cut:
+                raise CutShort(f"cut short after {took:.1f} s", latency_s=took, possibly_paid=True) from None
+            self._saw(took)
+            raise TimedOut(f"no whole answer in {took:.1f} s", latency_s=took, possibly_paid=True) from None
+        except TimedOut:  # the provider's own time was over first
+            self._saw(clock() - flight.sent_at)
+            raise
+        finally:
+            flight.over = True
+            self._flights.discard(flight)
+        self._saw(clock() - flight.sent_at)
+        return reply
+
+    def cut(self) -> None:
+        """End every call in flight now; each is recorded as timed out and possibly paid."""
+        for flight in self._flights:
+            flight.cut()
+
+    async def close(self) -> None:
+        """Close the provider."""
+        await self._inner.close()
+
+    def _saw(self, seconds: float) -> None:
+        if self._patience.saw(seconds):
+            for flight in self._flights:  # they are paid for: better to wait for them than to ask again
+                flight.extend(self._patience.limit_s)
