@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -34,13 +35,18 @@ for command, help_ending in (
     app.command(epilog=help_ending)(command)
 
 
-@app.callback()
-def _version(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"llmbatch {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
 
 
 _CLASS = "|".join(FAILURES)
@@ -68,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     os.umask(0o077)  # ledgers, results and reports are for their owner only
     try:
-        result = app(args=_fill_in(sys.argv[1:] if argv is None else argv), standalone_mode=False)
+        result = app(args=_fill_in(sys.argv[1:] if argv is None else argv), prog_name="llmbatch", standalone_mode=False)
         return int(result or Exit.OK)
     except LlmbatchError as error:
         _complain(error.message, error.hint)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 EXIT_STATUS = """EXIT STATUS
 
-0 shown ·
-1 fault in llmbatch ·
-2 mistake in usage, or nothing to show ·
-74 the ledger cannot be read ·
+0 shown
+1 fault in llmbatch
+2 mistake in usage, or nothing to show
+74 the ledger cannot be read
 75 a run holds the ledger"""
 
 _Pipeline = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's folder.")]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 EXIT_STATUS = """EXIT STATUS
 
-0 the pipeline is usable ·
-1 fault in llmbatch ·
+0 the pipeline is usable
+1 fault in llmbatch
 2 mistake in usage, pipeline or input"""
 
 

@@ -11,16 +11,16 @@ from llmbatch.cli.order import Order
 
 EXIT_STATUS = """EXIT STATUS
 
-0 every row valid, or failures within max_failed ·
-1 fault in llmbatch ·
-2 mistake in usage, pipeline or input, nothing sent ·
-3 finished, too many rows failed ·
-4 budget reached, resumable ·
-5 deadline reached, resumable ·
-6 provider refused or unreachable, resumable ·
-7 quality gate failed ·
-74 storage failed, resumable ·
-75 another run holds the ledger ·
+0 every row valid, or failures within max_failed
+1 fault in llmbatch
+2 mistake in usage, pipeline or input, nothing sent
+3 finished, too many rows failed
+4 budget reached, resumable
+5 deadline reached, resumable
+6 provider refused or unreachable, resumable
+7 quality gate failed
+74 storage failed, resumable
+75 another run holds the ledger
 129, 130, 143 interrupted, resumable"""
 
 _SENDING, _OUTPUT, _STOPPING, _ROWS = "Where it is sent", "Output", "When to stop", "Which rows"

@@ -9,8 +9,8 @@ import typer
 
 EXIT_STATUS = """EXIT STATUS
 
-0 stopped by a signal ·
-1 fault in llmbatch ·
+0 stopped by a signal
+1 fault in llmbatch
 2 mistake in usage or in the scenario"""
 
 
