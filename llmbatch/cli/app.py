@@ -99,6 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str, hint: str | None) -> None:
+    if not message:
+        return  # click has said it all: `llmbatch` alone prints the help
     typer.echo(f"llmbatch: {message}", err=True)
     if hint:
         typer.echo(f"  {hint}", err=True)

@@ -9,7 +9,7 @@ et al., ACM Queue 2016) sends less now and then to see what an idle server takes
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import sqrt
+from math import inf, sqrt
 from typing import Literal, Protocol
 
 from llmbatch.limits.calls import Admitted, Ended
@@ -35,6 +35,7 @@ _TO_JUDGE, _REFUSALS = 10, 3  #: calls that must have ended, and refusals among 
 _LEAST_USUAL, _MOST_USUAL = 0.02, 0.3  #: part of the calls that may be refused without being load
 _SIGMAS = 3.0
 _UNUSUAL = 0.05
+_FASTEST_S = 0.001  #: latencies below tell nothing of a server
 
 
 class Slots(Protocol):
@@ -96,7 +97,7 @@ class Adaptive:
         self._to_probe = _FIRST_PROBE
         self._usual_faults = 0.0  #: part of the calls, smoothed over rounds
         self._usual_overloads = 0.0
-        self._cut_at = -1.0
+        self._cut_at = -inf
         self._round = _Round(now)
 
     def settled(self, call: Admitted, ended: Ended, in_flight: int, now: float) -> None:
@@ -108,7 +109,7 @@ class Adaptive:
         round_.ended += 1
         if ended.outcome == "answered":
             if call.at >= round_.began:
-                round_.samples.append((ended.latency_s, ended.output_tokens or 0))
+                round_.samples.append((max(ended.latency_s, _FASTEST_S), ended.output_tokens or 0))
                 least = _LEAST_DOUBLING if self._phase == "doubling" else _LEAST
                 if len(round_.samples) >= max(least, 2 * self.limit):
                     self._close(now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from math import inf
 
 _FIRST_S = 1.0
 _LONGEST_S = 8.0  #: of the own pauses; one that the provider names is obeyed, whatever its length
@@ -21,9 +22,9 @@ class CoolDown:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._began = -1.0
-        self._until = -1.0
-        self._next_at = -1.0
+        self._began = -inf
+        self._until = -inf
+        self._next_at = -inf
         self._episodes = 0  #: since the last answer
 
     @property

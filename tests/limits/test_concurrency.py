@@ -1,8 +1,6 @@
 """The adaptive limit against simulated servers, in virtual time."""
 
-import asyncio
 import random
-from collections.abc import Callable
 from statistics import median
 
 import pytest
@@ -11,6 +9,7 @@ from llmbatch.limits import Gate
 from llmbatch.limits.calls import Admitted, Ended
 from llmbatch.limits.changes import Changes
 from llmbatch.limits.concurrency import Adaptive, Fixed
+from llmbatch.limits.latency import Baseline, Sample
 from llmbatch.settings import LimitSettings
 from tests.limits.virtual import Server, clock, drive, run
 
@@ -136,25 +135,34 @@ def test_a_steady_share_of_faults_is_not_load(outcome: str) -> None:
     assert slots.limit >= 24
 
 
-def test_longer_answers_are_not_load() -> None:
-    rng = random.Random(1)
+def answers(rng: random.Random, tokens: tuple[int, ...], slower: float = 1.0) -> list[Sample]:
+    """Latencies of a server that takes 0.5 s and 20 ms a token, give or take a fifth."""
+    drawn = [rng.choice(tokens) for _ in range(200)]
+    return [(slower * (0.5 + 0.02 * n) * rng.lognormvariate(0, 0.2), n) for n in drawn]
 
-    def limit(output_tokens: Callable[[float], int]) -> int:
-        async def main() -> int:
-            server, gate = Server(rng, sigma=0.2, per_token_s=0.02, slots=32), Gate(LimitSettings(), clock=clock)
 
-            async def work() -> None:
-                while clock() < 200:
-                    permit = await gate.admit(0, 1)
-                    answer = await server.call(0, output_tokens(clock()))
-                    permit.settle("answered", latency_s=answer.latency_s, output_tokens=answer.output_tokens)
+@pytest.mark.parametrize("slower", [1.0, 1.5])
+def test_longer_answers_are_not_load(slower: float) -> None:
+    rng, baseline = random.Random(1), Baseline()
+    assert not baseline.known
+    baseline.fit(answers(rng, (10, 40, 100)))
+    assert baseline.ratio(answers(rng, (150, 300), slower)) == pytest.approx(slower, rel=0.12)
+    assert baseline.ratio(answers(rng, (5,), slower)) == pytest.approx(slower, rel=0.12)
 
-            await asyncio.gather(*(work() for _ in range(100)))
-            return gate.concurrency
 
-        return run(main)
+def test_without_token_counts_the_median_is_the_yardstick() -> None:
+    baseline = Baseline()
+    baseline.fit([(1.0, 0), (2.0, 0), (9.0, 0)])
+    assert baseline.ratio([(4.0, 0)]) == pytest.approx(2.0)
+    baseline.scale(2.0)
+    assert baseline.ratio([(4.0, 0)]) == pytest.approx(1.0)
 
-    assert limit(lambda now: rng.choice((10, 40, 100) if now < 100 else (100, 150, 200))) >= 30
+
+def test_answers_in_no_time_are_no_trouble() -> None:
+    slots = Adaptive(Changes(0.0), 0.0)
+    for n in range(20_000):
+        slots.settled(Admitted(0, 1, n + 1.0), Ended("answered", 1, {}, 0.0, None, None), slots.limit, n + 1.0)
+    assert slots.limit == 1_000
 
 
 def test_the_yardstick_follows_a_server_that_became_slower() -> None:
