@@ -32,13 +32,14 @@ def ask(text: str = TEXT, **params: object) -> Request:
     return Request("ab" * 32, 7, "m-1", (system, {"role": "user", "content": text}), params, SCHEMA)
 
 
-@pytest.fixture(params=["offline", "openai"])
+@pytest.fixture(params=["offline", "openai", "openai through the SDK"])
 async def provider(request: pytest.FixtureRequest) -> AsyncIterator[Provider]:
     if request.param == "offline":
         yield Offline()
         return
     async with Simulator(Scenario()) as server:
-        provider = OpenAI(ProviderSettings(base_url=server.base_url), timeout_s=10, note=pytest.fail)
+        settings = ProviderSettings(base_url=server.base_url)
+        provider = OpenAI(settings, timeout_s=10, note=pytest.fail, through_sdk="SDK" in request.param)
         yield provider
         await provider.close()
 

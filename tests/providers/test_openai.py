@@ -28,17 +28,20 @@ SECRET = "sk-live-0123456789abcdefghijklmnop"
 
 @asynccontextmanager
 async def provider(
-    *faults: Fault, timeout_s: float = 5, **scenario: Any
+    *faults: Fault, timeout_s: float = 5, through_sdk: bool = False
 ) -> AsyncIterator[tuple[OpenAI, Simulator, list[str]]]:
     notes: list[str] = []
     async with Simulator(Scenario(fault=faults)) as server:
-        openai = OpenAI(ProviderSettings(base_url=server.base_url), timeout_s=timeout_s, note=notes.append)
+        openai = OpenAI(
+            ProviderSettings(base_url=server.base_url), timeout_s=timeout_s, note=notes.append, through_sdk=through_sdk
+        )
         try:
             yield openai, server, notes
         finally:
             await openai.close()
 
 
+@pytest.mark.parametrize("through_sdk", [False, True], ids=["direct", "sdk"])
 @pytest.mark.parametrize(
     ("fault", "kind", "failure", "paid"),
     [
@@ -70,9 +73,9 @@ async def provider(
     ],
 )
 async def test_every_fault_of_the_wire_is_a_decision(
-    fault: dict[str, Any], kind: type[Decision], failure: str, paid: bool
+    fault: dict[str, Any], kind: type[Decision], failure: str, paid: bool, through_sdk: bool
 ) -> None:
-    async with provider(Fault(**fault), timeout_s=1) as (openai, _, _):
+    async with provider(Fault(**fault), timeout_s=1, through_sdk=through_sdk) as (openai, _, _):
         with pytest.raises(Decision) as caught:
             await Timed(openai, timeout_s=1).call(ask())
     decision = caught.value
@@ -141,7 +144,7 @@ async def test_the_key_is_in_no_error_and_no_log(
                 await openai.call(ask())
         assert SECRET not in caught.value.message
         assert "[key]" in caught.value.message
-        assert caught.value.__suppress_context__
+        assert caught.value.__context__ is None
     assert SECRET not in caplog.text
 
 
