@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
@@ -53,6 +55,7 @@ class Direct:
         self._url = str(client.base_url).rstrip("/") + _PATH
         headers = {**client.default_headers, **client.auth_headers, "Accept": "application/json"}
         self._headers = {name: value for name, value in headers.items() if isinstance(value, str)}
+        self._proxy = _proxy(self._url)
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, body: dict[str, Any]) -> Answer:
@@ -61,7 +64,11 @@ class Direct:
         started = time.perf_counter()
         try:
             async with session.post(
-                self._url, data=orjson.dumps(body), headers=self._headers, allow_redirects=False
+                self._url,
+                data=orjson.dumps(body),
+                headers=self._headers,
+                proxy=self._proxy,
+                allow_redirects=False,
             ) as response:
                 read = bytearray()
                 async for chunk in response.content.iter_any():
@@ -82,8 +89,6 @@ class Direct:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
-            auto_decompress=True,
-            trust_env=True,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self._session
@@ -112,6 +117,14 @@ class ThroughSdk:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for an address. aiohttp would look it up, and .netrc, at every call."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def _fault(error: BaseException, latency_s: float) -> Transient:
