@@ -27,8 +27,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes the place of ``path`` when the block ends well, and is removed when it does not.
 
     Makes the folder if need be (0700); the file is 0600 whatever the umask. Removes what killed processes left
-    behind. A symbolic link of the user's own is followed. Raises StorageError for every OSError, in the block too, and
-    when ``path`` is somebody else's link or no regular file.
+    behind. Symbolic links of the user's own, and root's, are followed. Raises StorageError for every OSError, in the block too, and
+    when somebody else's link is on the way, or ``path`` is no regular file.
     """
     try:
         target = _target(path)
@@ -70,11 +70,20 @@ def private_folder(folder: Path) -> None:
         folder.chmod(0o700)
 
 
+def foreign_link(path: Path) -> Path | None:
+    """The first link on the way to ``path``, itself included, that belongs to another user than root or this one."""
+    whole = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow the links
+    for step in (*reversed(whole.parents), whole):
+        if step.is_symlink() and step.lstat().st_uid not in (os.geteuid(), 0):
+            return step
+    return None
+
+
 def _target(path: Path) -> Path:
     """The file to replace: ``path``, or what it links to."""
+    if (link := foreign_link(path)) is not None:
+        raise StorageError(f"{link}: is a link that belongs to another user", hint="remove it, or write elsewhere")
     if path.is_symlink():
-        if path.lstat().st_uid != os.geteuid():
-            raise StorageError(f"{path}: is a link that belongs to another user", hint="remove it, or write elsewhere")
         path = Path(os.path.realpath(path))
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         raise StorageError(f"{path}: is there and is no regular file", hint="remove it, or write elsewhere")

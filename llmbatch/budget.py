@@ -42,7 +42,12 @@ class Budget:
                 raise self._reached(amount)
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((amount, turn))
-            await turn  # whoever wakes it has taken the reserve
+            try:
+                await turn  # whoever wakes it has taken the reserve
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled() and turn.exception() is None:
+                    self.settle(amount, Decimal(0))
+                raise
         else:
             self._take(amount)
         return amount

@@ -157,10 +157,12 @@ class Decision(LlmbatchError):
         latency_s: from sending to the fault.
         possibly_paid: the request was sent whole, and the provider may bill it.
         headers: rate-limit headers of the answer, lower-case names.
+        sent: a call was made; False when it was turned away before.
     """
 
     outcome = "transient"
     failure = "transient"
+    sent = True
 
     def __init__(
         self,

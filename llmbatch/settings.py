@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 def _share_of_rows(text: str) -> str:
@@ -31,6 +31,26 @@ def _in_flight(value: object) -> object:
 Concurrency = Annotated[int | Literal["auto"], BeforeValidator(_in_flight)]
 
 
+def _name_of_variable(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_]\w{0,99}", text, re.ASCII) or (
+        len(text) >= 16 and text.isalnum() and not text.isalpha()
+    ):
+        raise ValueError("the name of an environment variable, not the key itself")
+    return text
+
+
+def _from_root_or_home(text: str) -> str:
+    if not text.startswith(("/", "~/")):
+        raise ValueError(
+            "a path from the root or the home folder (/run/..., ~/...); a pipeline's folder is no place for a key"
+        )
+    return text
+
+
+#: The model that the offline provider is, whatever a pipeline names: its replies must never serve another's requests.
+OFFLINE_MODEL = "offline/extractive-1"
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,7 +68,7 @@ class InputSettings(_Table):
 
     id: str | None = None
     require: tuple[str, ...] = ()
-    max_chars: int | None = Field(default=None, ge=1)  #: of a row's longest text column
+    max_chars: int | None = Field(default=None, ge=1)  #: of all text columns of a row together
     too_long: Literal["skip", "truncate"] = "skip"
 
 
@@ -63,7 +83,15 @@ class ProviderSettings(_Table):
 
     kind: Literal["openai", "offline"] = "openai"
     base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
+    allow_insecure: bool = False  #: http to another machine
+    api_key_env: Annotated[str, AfterValidator(_name_of_variable)] = "OPENAI_API_KEY"
+    api_key_file: Annotated[str, AfterValidator(_from_root_or_home)] | None = None  #: in place of the variable
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if self.api_key_file is not None and "api_key_env" in self.model_fields_set:
+            raise ValueError("api_key_env and api_key_file are both set; which one holds the key?")
+        return self
 
 
 class LimitSettings(_Table):

@@ -74,20 +74,24 @@ def test_spent_and_reserved_never_pass_the_cap(cap: int, calls: list[tuple[int, 
         rng = random.Random(seed)
         b = budget(str(Decimal(cap) / 100))
 
-        async def call(worst: int, share: float, lost: bool) -> None:
-            reserved = await b.reserve(request(worst))
+        started: dict[int, Decimal | None] = {}
+
+        async def call(worst: int, share: float, lost: bool, no: int) -> None:
+            started[no] = None
+            reserved = started[no] = await b.reserve(request(worst))
             assert b.spent + b.reserved <= b.cap
             await asyncio.sleep(0)
             b.settle(reserved, None if lost else reserved * Decimal(str(share)))
             assert b.spent + b.reserved <= b.cap
 
-        tasks = []
+        tasks: list[asyncio.Task[None]] = []
         for worst, share, lost, cancelled in calls:
-            tasks.append(asyncio.create_task(call(worst, share, lost)))
+            started[len(tasks)] = None
+            tasks.append(asyncio.create_task(call(worst, share, lost, len(tasks))))
             if rng.random() < 0.5:
                 await asyncio.sleep(0)
-            if cancelled and not tasks[-1].done() and not b.reserved:
-                tasks[-1].cancel()
+            if cancelled and not tasks[-1].done() and started[len(tasks) - 1] is None:
+                tasks[-1].cancel()  # while it waits for its reserve, or in the tick in which it was granted
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(e is None or isinstance(e, BudgetReached | asyncio.CancelledError) for e in ended)
         assert b.reserved == 0

@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 
 from llmbatch import __version__
-from llmbatch.cli import look, make, run, simulate
+from llmbatch.cli import care, look, make, run, simulate
+from llmbatch.cli.gate import complain, complain_of_fault, guard_threads
+from llmbatch.cli.streams import outlive_readers
 from llmbatch.errors import FAILURES, Exit, LlmbatchError
 
 app = typer.Typer(
@@ -30,6 +32,8 @@ for command, help_ending in (
     (look.runs, look.EXIT_STATUS),
     (look.report, look.EXIT_STATUS),
     (look.show, look.EXIT_STATUS),
+    (care.doctor, care.DOCTOR_EXIT_STATUS),
+    (care.gc, care.GC_EXIT_STATUS),
     (simulate.simulate, simulate.EXIT_STATUS),
 ):
     app.command(epilog=help_ending)(command)
@@ -73,37 +77,27 @@ def _fill_in(argv: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     os.umask(0o077)  # ledgers, results and reports are for their owner only
+    outlive_readers()
+    debug = bool(os.environ.get("LLMBATCH_DEBUG"))
+    guard_threads(whole=debug)
     try:
         result = app(args=_fill_in(sys.argv[1:] if argv is None else argv), prog_name="llmbatch", standalone_mode=False)
         return int(result or Exit.OK)
     except LlmbatchError as error:
-        _complain(error.message, error.hint)
+        complain(error.message, error.hint)
         return error.exit_code
     except typer.Exit as stop:
         return stop.exit_code
     except typer.Abort:
         return Exit.SIGINT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: no words are left to say
-        return Exit.OK
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last gate
         if type(error).__module__.startswith("typer._click"):
-            _complain(*_usage(error))
+            message, hint = _usage(error)
+            if message:  # else click has said it all: `llmbatch` alone prints the help
+                complain(message, hint)
             return Exit.USER_ERROR
-        if os.environ.get("LLMBATCH_DEBUG"):
-            raise
-        _complain(
-            f"this is a fault in llmbatch: {_where(error)}", "LLMBATCH_DEBUG=1 shows the traceback; please report it"
-        )
+        complain_of_fault(error, whole=debug)
         return Exit.BUG
-
-
-def _complain(message: str, hint: str | None) -> None:
-    if not message:
-        return  # click has said it all: `llmbatch` alone prints the help
-    typer.echo(f"llmbatch: {message}", err=True)
-    if hint:
-        typer.echo(f"  {hint}", err=True)
 
 
 def _usage(error: Exception) -> tuple[str, str | None]:
@@ -111,14 +105,3 @@ def _usage(error: Exception) -> tuple[str, str | None]:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     return message, f"see `{context.command_path} --help`" if context else None
-
-
-def _where(error: BaseException) -> str:
-    """Kind and place of a fault; its words may hold row text, so they are not shown."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""  # noqa: PTH119
-    return f"{type(error).__name__}{place}"

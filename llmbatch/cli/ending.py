@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -16,12 +15,14 @@ import typer
 from llmbatch import ledger as ledgers
 from llmbatch import report as reports
 from llmbatch.atomic import write_text
+from llmbatch.cli.order import command, how_to_go_on
 from llmbatch.cli.wiring import Wired
-from llmbatch.errors import Exit, Stop, StorageError
+from llmbatch.errors import Exit, InputError, Stop, StorageError
 from llmbatch.ledger import RowAnswer, Run
 from llmbatch.progress import Display, StatusFile
 from llmbatch.reply import parse_reply
-from llmbatch.sink import Answer, Written, write_results
+from llmbatch.sink import Answer, write_results
+from llmbatch.source import refuse_changed
 from llmbatch.types import Row, Status
 from llmbatch.validate import output_of
 
@@ -44,11 +45,15 @@ class Answered:
 
 def finish(night: Night, answered: Answered) -> int:
     """Write results and reports for what there is; returns the exit status."""
-    status, code = verdict(night, answered.reason)
     con = ledgers.connect(night.order.ledger_file)
     try:
-        written = write_results(_pairs(night, con, answered.run), night.target)
-        report = _report(night, answered, con, status, code, _files(night, written))
+        try:
+            written = write_results(_pairs(night, con, answered.run), night.target)
+            results = {"results": str(written.results), "failed": str(written.failed)}
+        except InputError as error:
+            answered, results = replace(answered, reason=changed(error)), {}
+        status, code = verdict(night, answered.reason)
+        report = _report(night, answered, con, status, code, results | _files(night))
         text = orjson.dumps(reports.to_json(report), option=orjson.OPT_INDENT_2).decode()
         write_text(night.order.output_folder / "report.json", text)
         write_text(night.order.output_folder / "report.html", reports.html(report))
@@ -59,6 +64,14 @@ def finish(night: Night, answered: Answered) -> int:
     answered.display.end(status, code)
     _last_word(night, answered, report, text)
     return code
+
+
+def changed(error: InputError) -> StorageError:
+    """What it means when an input that could be read before the run cannot be read, or is another, in or after it."""
+    return StorageError(
+        f"the input changed during the run, and results would mix two inputs, so none were written: {error.message}",
+        hint="when it is whole, type the same command again; answers are stored and not paid for again",
+    )
 
 
 def verdict(night: Night, reason: Stop | StorageError | None) -> tuple[str, Exit]:
@@ -81,11 +94,12 @@ def allowed(max_failed: str, total: int) -> float:
 
 
 def _pairs(night: Night, con: duckdb.DuckDBPyConnection, run: Run) -> Iterator[tuple[Row, Answer]]:
-    rows = night.rows()
-    while chunk := list(islice(rows, _CHUNK)):
-        answers = ledgers.answers_between(con, run, chunk[0].row_no, chunk[-1].row_no + 1)
-        for row in chunk:
-            yield row, _answer(answers.get(row.row_no))
+    answers: dict[int, RowAnswer] = {}
+    for row in night.rows():
+        if row.row_no % _CHUNK == 0:
+            answers = ledgers.answers_between(con, run, row.row_no, row.row_no + _CHUNK)
+        yield row, _answer(answers.pop(row.row_no, None))
+    refuse_changed(night.source, night.survey)  # before the new results take the place of the old
 
 
 def _answer(found: RowAnswer | None) -> Answer:
@@ -121,13 +135,14 @@ def _report(
         label=settings.label,
         model=settings.request.model,
         input=night.order.inputs,
-        command=("llmbatch", *sys.argv[1:]),
+        command=command(),
         concurrency_final=wired.gate.concurrency,
         limit_changes=tuple(
             reports.LimitChange(round(change.at, 3), change.what, change.value, change.reason)
             for change in wired.gate.changes
         ),
         budget_usd=settings.limits.budget_usd,
+        hedged=wired.tail.hedges,
         resumed=_resumed(con, run),
         changes=_changes(night, con, run),
         structured_output=wired.structured_output,
@@ -137,11 +152,9 @@ def _report(
     return reports.build(night.tally, facts)
 
 
-def _files(night: Night, written: Written) -> dict[str, str]:
+def _files(night: Night) -> dict[str, str]:
     folder = night.order.output_folder
     return {
-        "results": str(written.results),
-        "failed": str(written.failed),
         "report": str(folder / "report.json"),
         "page": str(folder / "report.html"),
         "ledger": str(night.order.ledger_file),
@@ -168,8 +181,6 @@ def _changes(night: Night, con: duckdb.DuckDBPyConnection, run: Run) -> reports.
 
 def _notes(night: Night, reason: Stop | StorageError | None) -> tuple[str, ...]:
     notes = [] if reason is None else [reason.message]
-    if night.source.stamp() != night.survey.stamp:
-        notes.append("the input changed during the run: results hold what was read when they were written")
     if night.survey.blank_lines:
         notes.append(f"{night.survey.blank_lines:,} blank lines in the input are no rows")
     return tuple(notes)
@@ -184,5 +195,4 @@ def _last_word(night: Night, answered: Answered, report: reports.RunReport, text
         typer.echo(reports.text(report, color=sys.stdout.isatty()))
     if answered.reason is not None:
         typer.echo(f"llmbatch: {answered.reason.message}", err=True)
-        hint = answered.reason.hint or "type the same command again to go on; what is stored is not paid for again"
-        typer.echo(f"  {hint}", err=True)
+        typer.echo(f"  {answered.reason.hint or how_to_go_on()}", err=True)

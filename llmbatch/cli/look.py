@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmbatch.cli.gate import dumped, shown
 from llmbatch.cli.order import ledger_file, status_file
 from llmbatch.errors import LedgerLocked, StorageError, UsageError
 
@@ -53,7 +54,7 @@ def status(
         raise UsageError(
             f"no run of {pipeline or ledger} has been started from this folder", hint=f"there is no {path}"
         )
-    typer.echo(_dump(facts) if json else _status_line(facts))
+    typer.echo(dumped(facts) if json else shown(_status_line(facts)))
 
 
 def runs(pipeline: _Pipeline, ledger: _Ledger = None, json: _Json = False) -> None:
@@ -67,10 +68,10 @@ def runs(pipeline: _Pipeline, ledger: _Ledger = None, json: _Json = False) -> No
     for night in nights:
         night["report"] = orjson.loads(night["report"]) if night["report"] else None
     if json:
-        typer.echo(_dump(nights))
+        typer.echo(dumped(nights))
         return
     for night in nights:
-        typer.echo(_run_line(night))
+        typer.echo(shown(_run_line(night)))
 
 
 def report(
@@ -98,7 +99,7 @@ def report(
         write_text(html, reports.html(reports.from_json(facts)))
         typer.echo(f"wrote {html}", err=True)
     if json:
-        typer.echo(_dump(facts))
+        typer.echo(dumped(facts))
     elif html is None:
         typer.echo(reports.text(reports.from_json(facts)))
 
@@ -116,7 +117,7 @@ def show(
         facts = story(con, row)
     if facts is None:
         raise UsageError(f"no run of {pipeline} has a row {row!r}", hint="name its id, or its 0-based number")
-    typer.echo(_dump(facts) if json else told(facts))
+    typer.echo(dumped(facts) if json else shown(told(facts)))
 
 
 @contextmanager
@@ -138,12 +139,6 @@ def _reading(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield con
     finally:
         con.close()
-
-
-def _dump(facts: Any) -> str:
-    import orjson
-
-    return orjson.dumps(facts, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NAIVE_UTC).decode()
 
 
 def _status_line(facts: dict[str, Any]) -> str:

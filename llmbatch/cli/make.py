@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmbatch.cli.gate import dumped, shown
 from llmbatch.errors import InputError, PipelineError, UsageError
 
 if TYPE_CHECKING:
     from llmbatch.pipeline import Pipeline
     from llmbatch.render import Renderer
-    from llmbatch.types import Row
+    from llmbatch.types import Request, Row
 
 EXIT_STATUS = """EXIT STATUS
 
@@ -35,11 +36,9 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Load and validate a pipeline and render one row. Sends nothing."""
-    import orjson
-
     loaded, renderer = usable(pipeline, set_ or (), use_hooks=not no_hooks)
     row = _first_row(input) if input else _made_up(loaded, renderer)
-    request = renderer.request(renderer.fit(row))
+    request = _rendered(loaded, renderer, row, real=bool(input))
     if json:
         facts = {
             "pipeline": loaded.name,
@@ -53,12 +52,12 @@ def check(
                 "params": request.params,
             },
         }
-        typer.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+        typer.echo(dumped(facts))
         return
-    typer.echo(f"{loaded.name}: usable, prompt version {loaded.version}, model {request.model}")
-    typer.echo(f"row {row.place} gives the request {request.key[:12]}:\n")
+    typer.echo(shown(f"{loaded.name}: usable, prompt version {loaded.version}, model {request.model}"))
+    typer.echo(shown(f"row {row.place} gives the request {request.key[:12]}:\n"))
     for message in request.messages:
-        typer.echo(f"[{message['role']}]\n{message['content']}\n")
+        typer.echo(shown(f"[{message['role']}]\n{message['content']}\n"))
 
 
 def init(
@@ -92,6 +91,22 @@ def usable(
     except ValueError as error:
         raise PipelineError(f"{folder / 'schema.json'}: {error}") from None
     return pipeline, Renderer(pipeline)
+
+
+def _rendered(pipeline: Pipeline, renderer: Renderer, row: Row, *, real: bool) -> Request:
+    """The row's request. Of a real row's fault only is said what cannot quote the row. Raises PipelineError."""
+    from llmbatch.render import RenderError
+
+    try:
+        return renderer.request(renderer.fit(row))
+    except RenderError as error:
+        where, _, words = str(error).partition(": ")
+        if error.failure != "render":
+            raise InputError(f"{row.place}: {error}") from None
+        hint = "a column that a row may lack is written {{ row.name|default('') }}"
+        if real and not words.startswith("undefined value"):
+            words, hint = "the template fails", "`llmbatch check` without --input says more, of a made-up row"
+        raise PipelineError(f"{pipeline.folder / where}, for {row.place}: {words}", hint=hint) from None
 
 
 def _first_row(name: str) -> Row:

@@ -18,9 +18,10 @@ from llmbatch import ledger as ledgers
 from llmbatch.cli import deadline, ending
 from llmbatch.cli.make import usable
 from llmbatch.cli.order import Order, status_file
-from llmbatch.cli.signals import stopping
+from llmbatch.cli.signals import Signals
 from llmbatch.cli.wiring import wire
 from llmbatch.engines import live
+from llmbatch.errors import InputError
 from llmbatch.halt import Halt
 from llmbatch.ledger import Ledger, Lock
 from llmbatch.pipeline import Pipeline
@@ -61,71 +62,91 @@ class Night:
 
 def run_night(order: Order) -> int:
     """Carry an order out; returns the exit status."""
-    pipeline, renderer = usable(order.pipeline, order.overrides)
-    folder = order.ledger_file.parent
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with Lock(order.ledger_file, wait_s=order.wait_s), open_source(order.inputs, folder) as source:
-        settings, prefix = pipeline.settings, pipeline.settings.output.prefix
-        taken = added_columns(pipeline.schema, prefix)
-        surveyed = survey(source, settings.input, taken=taken, skip_bad=order.skip_bad_rows)
-        target = Target(
-            folder=order.output_folder,
-            format=order.format or source.kind,
-            kind=source.kind,
-            files=tuple(file.path for file in source.files),
-            columns=surveyed.columns,
-            schema=pipeline.schema,
-            prefix=prefix,
-            prompt_version=pipeline.version,
-            id_column=settings.input.id,
-        )
-        check_target(target)
-        night = Night(
-            order=order,
-            pipeline=pipeline,
-            renderer=renderer,
-            judge=Judge(pipeline.schema, pipeline.check),
-            source=source,
-            survey=surveyed,
-            total=min(surveyed.total, order.limit or surveyed.total),
-            target=target,
-            tally=Tally(),
-        )
-        night.tally.planned(night.total)
-        return ending.finish(night, uvloop.run(_answer(night)))
+    with Signals() as signals:
+        pipeline, renderer = usable(order.pipeline, order.overrides)
+        folder = order.ledger_file.parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with Lock(order.ledger_file, wait_s=order.wait_s), open_source(order.inputs, folder) as source:
+            night = _checked(order, pipeline, renderer, source)
+            answered = uvloop.run(_answer(night, signals))
+            signals.results_follow()
+            return ending.finish(night, answered)
 
 
-async def _answer(night: Night) -> ending.Answered:
+def _checked(order: Order, pipeline: Pipeline, renderer: Renderer, source: Source) -> Night:
+    """Read the whole input once, and find out whether its results can be written. Raises UserError."""
+    settings, prefix = pipeline.settings, pipeline.settings.output.prefix
+    taken = added_columns(pipeline.schema, prefix)
+    surveyed = survey(source, settings.input, taken=taken, skip_bad=order.skip_bad_rows)
+    target = Target(
+        folder=order.output_folder,
+        format=order.format or source.kind,
+        kind=source.kind,
+        files=tuple(file.path for file in source.files),
+        columns=surveyed.columns,
+        schema=pipeline.schema,
+        prefix=prefix,
+        prompt_version=pipeline.version,
+        id_column=settings.input.id,
+    )
+    check_target(target)
+    night = Night(
+        order=order,
+        pipeline=pipeline,
+        renderer=renderer,
+        judge=Judge(pipeline.schema, pipeline.check),
+        source=source,
+        survey=surveyed,
+        total=min(surveyed.total, order.limit or surveyed.total),
+        target=target,
+        tally=Tally(),
+    )
+    night.tally.planned(night.total)
+    return night
+
+
+async def _answer(night: Night, signals: Signals) -> ending.Answered:
     """Bring every row to an outcome, or stop early; whatever happens, what was paid for is stored."""
     order, halt = night.order, Halt()
     sys.setswitchinterval(_SWITCH_S)
     wired = wire(night.pipeline, night.tally, halt, night.tally.noted if order.verbose else None)
-    ledger = await Ledger.open(order.ledger_file)
-    try:
-        run = await ledger.ask(lambda con: ledgers.begin(con, _start(night)))
-        provider, timed = await wired.wrapped(ledger, run)
-        engine = live.Engine(
-            ledger=ledger,
-            run=run,
-            renderer=night.renderer,
-            judge=night.judge,
-            provider=provider,
-            observer=night.tally,
-            halt=halt,
-            max_attempts=night.pipeline.settings.limits.max_attempts,
-            id_column=night.pipeline.settings.input.id,
-            retry_failed=order.retry_classes,
-        )
-        display = choose(sys.stderr, night.tally, wired.in_flight, night.pipeline.name, quiet=order.quiet)
-        status_path = status_file(order.ledger_file)
-        status = StatusFile(status_path, night.tally, wired.in_flight, run.run_id, night.pipeline.name)
-        deadline_kept = deadline.keeping(order.deadline, night.tally, halt, timed.cut)
-        with status, display, stopping(halt, timed.cut), deadline_kept:
-            await live.answer(engine, night.rows())
-        await provider.close()
-    finally:
-        await ledger.close()
+    with signals.stopping(halt, night.tally.noted) as cuts:
+        ledger = await Ledger.open(order.ledger_file)
+        try:
+            run = await ledger.ask(lambda con: ledgers.begin(con, _start(night)))
+            provider, timed = await wired.wrapped(ledger, run)
+            cuts.append(timed.cut)
+            engine = live.Engine(
+                ledger=ledger,
+                run=run,
+                renderer=night.renderer,
+                judge=night.judge,
+                provider=provider,
+                observer=night.tally,
+                halt=halt,
+                max_attempts=night.pipeline.settings.limits.max_attempts,
+                id_column=night.pipeline.settings.input.id,
+                retry_failed=order.retry_classes,
+                tail=wired.tail,
+                rehearsal=wired.rehearsal,
+            )
+            display = choose(sys.stderr, night.tally, wired.in_flight, night.pipeline.name, quiet=order.quiet)
+            status_path = status_file(order.ledger_file)
+            status = StatusFile(status_path, night.tally, wired.in_flight, run.run_id, night.pipeline.name)
+            with status, display, deadline.keeping(order.deadline, night.tally, halt, timed.cut):
+                await live.answer(engine, _while_readable(night, halt))
+            await provider.close()
+        finally:
+            await ledger.close()
     return ending.Answered(run, halt.reason, wired, display, status)
+
+
+def _while_readable(night: Night, halt: Halt) -> Iterator[Row]:
+    """The run's rows. The survey could read the input, so when it cannot be read any more it has changed."""
+    try:
+        yield from night.rows()
+    except InputError as error:
+        halt.stop(ending.changed(error))
 
 
 def _start(night: Night) -> ledgers.RunStart:

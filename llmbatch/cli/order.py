@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from llmbatch.atomic import foreign_link
 from llmbatch.errors import UsageError
+from llmbatch.scrub import hide_values
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -60,6 +64,23 @@ class Order:
         if self.wait is None:
             return 0.0
         return float("inf") if self.wait == "forever" else seconds(self.wait, "--wait")
+
+
+def refuse_foreign_links(order: Order) -> None:
+    """Raise UsageError when somebody else's link would lead what is written elsewhere: before the run, not after it."""
+    for path in (order.output_folder, order.ledger_file):
+        if (link := foreign_link(path)) is not None:
+            raise UsageError(f"{link} is a link that belongs to another user", hint="remove it, or write elsewhere")
+
+
+def command() -> tuple[str, ...]:
+    """The command as it was typed, without the values of secrets: it is stored and shown."""
+    return ("llmbatch", *map(hide_values, sys.argv[1:]))
+
+
+def how_to_go_on() -> str:
+    """What a person does after a run that stopped; its last line is the command, to paste."""
+    return f"to go on, type the same command again; what is stored is not paid for again:\n  {shlex.join(command())}"
 
 
 def ledger_file(pipeline: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import duckdb
@@ -25,7 +24,7 @@ def story(con: duckdb.DuckDBPyConnection, row: str) -> dict[str, Any] | None:
 
 
 def told(facts: dict[str, Any]) -> str:
-    """The story as text; what came from models and rows has its control characters made visible."""
+    """The story as text, with what came from models and rows as it is."""
     lines = [f"row {facts['row_no']}" + (f", id {facts['row_id']}" if facts["row_id"] else "")]
     lines.append(f"{facts['status']} in run {facts['run_id']}" + (f": {facts['failure']}" if facts["failure"] else ""))
     if facts["reason"]:
@@ -41,7 +40,7 @@ def told(facts: dict[str, Any]) -> str:
         lines += ["[user]", request["user_message"]]
     for attempt in facts["attempts"]:
         lines += ["", *_attempt(attempt)]
-    return "\n".join(_plain(line) for line in lines)
+    return "\n".join(lines)
 
 
 def _attempt(attempt: dict[str, Any]) -> list[str]:
@@ -62,8 +61,3 @@ def _message(raw: str) -> str:
         return str(orjson.loads(raw)["choices"][0]["message"].get("content"))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return raw
-
-
-def _plain(text: str) -> str:
-    """Without control characters that a terminal would obey; line ends stay."""
-    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda m: f"\\x{ord(m[0]):02x}", text)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llmbatch.cli.order import Order
+from llmbatch.cli.order import Order, refuse_foreign_links
 
 EXIT_STATUS = """EXIT STATUS
 
@@ -63,6 +63,10 @@ def run(
     base_url: Annotated[
         str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server.", rich_help_panel=_SENDING)
     ] = None,
+    allow_insecure: Annotated[
+        bool,
+        typer.Option("--allow-insecure", help="Send to another machine without TLS.", rich_help_panel=_SENDING),
+    ] = False,
     concurrency: Annotated[
         str | None, typer.Option(metavar="N|auto", help="Requests in flight.", rich_help_panel=_SENDING)
     ] = None,
@@ -78,10 +82,20 @@ def run(
         ),
     ] = None,
     skip_bad_rows: Annotated[
-        bool, typer.Option("--skip-bad-rows", help="Broken rows become skipped outcomes.", rich_help_panel=_ROWS)
+        bool,
+        typer.Option(
+            "--skip-bad-rows",
+            help="Broken rows, and rows without id or required columns, become skipped.",
+            rich_help_panel=_ROWS,
+        ),
     ] = False,
     budget: Annotated[
-        str | None, typer.Option(metavar="USD", help="Spend at most this much in this run.", rich_help_panel=_STOPPING)
+        str | None,
+        typer.Option(
+            metavar="USD",
+            help="Spend at most this much, with the unfinished runs it goes on with.",
+            rich_help_panel=_STOPPING,
+        ),
     ] = None,
     deadline: Annotated[
         str | None,
@@ -121,25 +135,26 @@ def run(
         "provider.kind": provider,
         "request.model": model,
         "provider.base_url": base_url,
+        "provider.allow_insecure": "true" if allow_insecure else None,
         "limits.concurrency": concurrency,
         "limits.budget_usd": budget,
         "limits.max_failed": max_failed,
     }
-    return run_night(
-        Order(
-            pipeline=pipeline,
-            inputs=tuple(input),
-            output=output,
-            ledger=ledger,
-            overrides=(*(set_ or ()), *(f"{key}={value}" for key, value in overrides.items() if value is not None)),
-            limit=limit,
-            retry_failed=retry_failed,
-            skip_bad_rows=skip_bad_rows,
-            deadline=deadline,
-            wait=wait,
-            format=format,
-            json=json,
-            quiet=quiet,
-            verbose=verbose,
-        )
+    order = Order(
+        pipeline=pipeline,
+        inputs=tuple(input),
+        output=output,
+        ledger=ledger,
+        overrides=(*(set_ or ()), *(f"{key}={value}" for key, value in overrides.items() if value is not None)),
+        limit=limit,
+        retry_failed=retry_failed,
+        skip_bad_rows=skip_bad_rows,
+        deadline=deadline,
+        wait=wait,
+        format=format,
+        json=json,
+        quiet=quiet,
+        verbose=verbose,
     )
+    refuse_foreign_links(order)
+    return run_night(order)

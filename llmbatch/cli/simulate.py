@@ -31,7 +31,9 @@ def simulate(
 
     def ready(url: str) -> None:
         typer.echo(f"llmbatch simulator, scenario {scenario}: {url}")
-        typer.echo(f"  llmbatch run PIPELINE --input FILE --base-url {url}")
+        typer.echo(
+            f"  llmbatch run PIPELINE --input FILE --base-url {url} --ledger rehearsal.duckdb --output rehearsal"
+        )
         typer.echo(f"  account: {url.removesuffix('/v1')}/account    stop: Ctrl-C")
 
     run(loaded, host, port, account_file=account, on_ready=ready)

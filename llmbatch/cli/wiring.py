@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +17,7 @@ from llmbatch.limits import Gate, RetryBudget
 from llmbatch.pipeline import Pipeline
 from llmbatch.prices import PriceTable, provider_of
 from llmbatch.providers import wrap
+from llmbatch.providers.access import is_this_machine
 from llmbatch.tally import Tally
 from llmbatch.types import Attempt, Provider, Request, Usage
 
@@ -33,6 +34,13 @@ class Wired:
     raw: Provider
     prices: PriceTable
     gate: Gate
+    tail: wrap.Tail = field(default_factory=wrap.Tail)
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether the simulator may be what answers: it runs on this machine."""
+        address = providers.address(self.pipeline.settings)
+        return address is not None and is_this_machine(address)
 
     def in_flight(self) -> int:
         """Calls in flight now."""
@@ -64,6 +72,7 @@ class Wired:
             halt=self.halt,
             record=record,
             cost=self._cost,
+            tail=self.tail,
         )
         return wrap.build(self.raw, parts)
 
@@ -100,7 +109,7 @@ def worst_case(pipeline: Pipeline, prices: PriceTable) -> Callable[[Request], De
     Byte-level and byte-fallback vocabularies never make more tokens than the text has bytes.
     """
     settings = pipeline.settings
-    model = "offline/extractive-1" if settings.provider.kind == "offline" else settings.request.model
+    model = settings.request.model
     params: Any = settings.request.params
     output = params.get("max_completion_tokens") or params.get("max_tokens")
     if not output:

@@ -3,7 +3,7 @@
     source -> render -> ledger lookup --known--> judge -> outcome
                            | unknown                ^
                            v                        |
-              provider: retry(record(budget(limits(timed(openai)))))
+              provider: retry(hedge(record(budget(limits(timed(openai))))))
 
 One direction. Every reply is durable in the ledger before it is judged. Identical requests are asked once: the first
 row leads, its twins wait and are judged on the same replies.
@@ -16,9 +16,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from llmbatch.errors import Decision, ProviderDown, Refused, Stop, StorageError
+from llmbatch.errors import Decision, ProviderDown, Refused, Rejected, Stop, StorageError
 from llmbatch.halt import Halt
 from llmbatch.ledger import Known, Ledger, Run, known
+from llmbatch.providers.hedged import Tail
 from llmbatch.render import Renderer, RenderError
 from llmbatch.source import row_id
 from llmbatch.types import Observer, Outcome, Provider, Reply, Request, Row, Status, Verdict
@@ -42,7 +43,9 @@ class Engine:
     max_attempts: int
     id_column: str | None = None
     retry_failed: frozenset[str] | None = None  #: classes to ask again; empty means every class
+    rehearsal: bool = True  #: stored replies of the simulator may serve
     open_rows: int = _OPEN_ROWS
+    tail: Tail = field(default_factory=Tail)  #: told when the last row is on its way
 
 
 async def answer(engine: Engine, rows: Iterable[Row]) -> None:
@@ -56,6 +59,8 @@ async def answer(engine: Engine, rows: Iterable[Row]) -> None:
                 await way.go(chunk)
             except StorageError as error:
                 engine.halt.stop(error)
+        else:
+            engine.tail.begin()
 
 
 def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
@@ -84,7 +89,8 @@ class _Way:
         # A key is claimed before it is looked up, so that a reply stored meanwhile is seen by one of the two.
         leads = [lead for row in chunk if (lead := await self._claim(row)) is not None]
         keys = [lead.request.key for lead in leads]
-        stored = await self._engine.ledger.ask(lambda con: known(con, keys))
+        rehearsal = self._engine.rehearsal
+        stored = await self._engine.ledger.ask(lambda con: known(con, keys, simulated=rehearsal))
         for lead in leads:
             past = stored.get(lead.request.key, Known())
             request = self._judge_stored(lead.row, lead.request, past, ask_failed=True)
@@ -150,6 +156,8 @@ class _Way:
             engine.halt.stop(ProviderDown(f"the provider refuses: {refused.message}"))
             return engine.halt.reason
         except Decision as fault:
+            if engine.halt and not isinstance(fault, Rejected):
+                return engine.halt.reason  # cut short by the stop: the row is pending, it did not fail
             self._finish(row, Status.FAILED, request, failure=fault.failure, reason=fault.message)
             return fault
         except (Stop, StorageError) as stop:
@@ -173,10 +181,10 @@ class _Way:
             return request
         if past.rejection is not None:
             self._finish(row, Status.FAILED, request, failure=failure, reason=past.rejection.reason)
-        elif last is not None and (failure in FINAL or len(past.replies) >= engine.max_attempts):
+        elif last is not None and (failure in FINAL or last[0].number >= engine.max_attempts):
             self._fail(row, request, *last)
         elif last is not None:
-            return request.reask(reask_turns(*last), len(past.replies))
+            return request.reask(reask_turns(*last), last[0].number)
         return None
 
     def _asks_again(self, failure: str | None) -> bool:

@@ -1,31 +1,45 @@
 """The ledger: the pipeline's DuckDB file. Nothing outside this package speaks to DuckDB about it."""
 
 from llmbatch.ledger.answers import RowAnswer, answers_between
+from llmbatch.ledger.collect import Collected, collect
+from llmbatch.ledger.doctor import Diagnosis, Finding, examine
+from llmbatch.ledger.files import remove_leftovers
 from llmbatch.ledger.known import Known, Rejection, known
 from llmbatch.ledger.lock import Lock
+from llmbatch.ledger.repair import Repaired, repair
 from llmbatch.ledger.runs import FINISHED, Run, RunStart, begin, changes, end, history, run_ids, spent
 from llmbatch.ledger.schema import connect
+from llmbatch.ledger.sequence import beside
 from llmbatch.ledger.store import Ledger
 from llmbatch.ledger.story import attempts_of, outcome_of, request_of
 
 __all__ = [
     "FINISHED",
+    "Collected",
+    "Diagnosis",
+    "Finding",
     "Known",
     "Ledger",
     "Lock",
     "Rejection",
+    "Repaired",
     "RowAnswer",
     "Run",
     "RunStart",
     "answers_between",
     "attempts_of",
     "begin",
+    "beside",
     "changes",
+    "collect",
     "connect",
     "end",
+    "examine",
     "history",
     "known",
     "outcome_of",
+    "remove_leftovers",
+    "repair",
     "request_of",
     "run_ids",
     "spent",

@@ -7,8 +7,9 @@ from decimal import Decimal
 
 import duckdb
 
+from llmbatch.ledger.faults import storage_faults
 from llmbatch.ledger.runs import Run
-from llmbatch.ledger.schema import statements
+from llmbatch.ledger.statements import statements
 from llmbatch.types import Status
 
 
@@ -25,6 +26,7 @@ class RowAnswer:
     cost_usd: Decimal | None  #: what this night paid for the row; 0 when a stored reply served it; None if unpriced
 
 
+@storage_faults()
 def answers_between(con: duckdb.DuckDBPyConnection, run: Run, low: int, high: int) -> dict[int, RowAnswer]:
     """Answers of rows ``low <= row_no < high``; rows without an outcome are absent (pending).
 

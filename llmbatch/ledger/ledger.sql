@@ -27,10 +27,13 @@ create table outcomes (
 insert into meta values ('schema_version', '1');
 
 -- name: schema_version
-select value from meta where name = 'schema_version';
+select coalesce(max(value::integer), 0) from meta where name = 'schema_version';
 
--- name: last_seq
-select coalesce(max(seq), 0) from attempts;
+-- name: sequence
+-- The highest number given; the number up to which some were dropped on purpose (by gc, by a repair); how many follow it.
+with meant as (select coalesce(max(value::bigint), 0) as gaps from meta where name = 'gaps_through')
+select greatest(coalesce(max(seq), 0), any_value(gaps)), any_value(gaps), count(*) filter (where seq > gaps)
+from attempts right join meant on true;
 
 -- name: insert_attempts
 insert into attempts select unnest(?::bigint[]), unnest(?::integer[]), unnest(?::blob[]), unnest(?::bigint[]),
@@ -48,7 +51,8 @@ insert into outcomes select unnest(?::integer[]), unnest(?::bigint[]), unnest(?:
 
 -- name: known_seqs
 select seq from attempts
-where outcome in ('answered', 'rejected') and key in (select unnest(?::blob[])) order by seq;
+where outcome in ('answered', 'rejected') and key in (select unnest(?::blob[]))
+    and (?::boolean or fingerprint is distinct from 'fp_simulator') order by seq;
 
 -- name: attempts_by_seq
 select seq, lower(hex(key)), number, http_status, latency_ms, cost_usd, raw, failure, reason
@@ -120,3 +124,64 @@ select a.seq, r.run_id, a.row_no, a.number, a.asked_at, a.latency_ms, a.http_sta
     a.possibly_paid, a.model, a.tier, a.input_tokens, a.cached_tokens, a.output_tokens, a.reasoning_tokens,
     a.cost_usd, a.raw
 from attempts a join runs r using (run_no) where a.key = from_hex(?) order by a.seq;
+
+-- name: counts
+select (select count(*) from attempts) as attempts, (select count(distinct key) from attempts) as keys,
+       (select count(*) from requests) as requests, (select count(*) from outcomes) as outcomes,
+       (select count(*) from runs) as runs,
+       (select count(*) from runs anti join run_ends using (run_no)) as unfinished_runs;
+
+-- name: orphans
+select (select count(*) from outcomes o where o.seq is not null and not exists (
+            select 1 from attempts a where a.seq = o.seq)) as outcomes_without_attempt,
+       (select count(*) from outcomes anti join runs using (run_no)) as outcomes_without_run,
+       (select count(*) from run_ends anti join runs using (run_no)) as run_ends_without_run,
+       (select count(*) from requests anti join attempts using (key)) as requests_without_attempt,
+       (select count(*) from attempts anti join requests using (key)) as attempts_without_request,
+       (select count(*) from attempts anti join runs using (run_no)) as attempts_without_run,
+       (select count(*) from runs r where not exists (
+            select 1 from prompt_versions v where v.version = r.prompt_version)) as runs_without_prompt_version;
+
+-- name: drop_orphans
+delete from outcomes where (seq is not null and seq not in (select seq from attempts))
+    or run_no not in (select run_no from runs);
+delete from run_ends where run_no not in (select run_no from runs);
+delete from requests where key not in (select key from attempts);
+
+-- name: gaps_are_meant
+insert into meta values ('gaps_through', ?::varchar);
+
+-- name: first_kept_run
+-- The first run of the $nights newest nights that reached every row, and its run_id; run 1 when there are fewer nights.
+with ends as (select r.run_no, r.resumes from runs r join run_ends e using (run_no)
+              where e.status in (select unnest($finished::varchar[])) order by r.run_no desc limit $nights),
+     first as (select case when count(*) = $nights then min(coalesce(list_min(resumes), run_no)) else 1 end as run_no
+               from ends)
+select first.run_no, r.run_id from first left join runs r using (run_no);
+
+-- name: kept_keys
+create or replace temp table kept_keys as
+    select key from outcomes where run_no >= $first and key is not null
+    union select key from attempts where run_no >= $first;
+
+-- name: kept_tables
+select (select count(*) from attempts), (select count(*) from requests), (select count(*) from outcomes);
+
+-- name: would_be_dropped
+select (select count(*) from attempts anti join kept_keys using (key)),
+       (select count(*) from requests) - (select count(distinct key) from requests semi join kept_keys using (key)),
+       (select count(*) from outcomes where run_no < $first),
+       (select coalesce(sum(cost_usd), 0) from attempts anti join kept_keys using (key));
+
+-- name: database
+select current_database();
+
+-- name: copy_kept
+insert into prompt_versions by name select * from before.prompt_versions;
+insert into runs by name select * from before.runs;
+insert into run_ends by name select * from before.run_ends;
+insert into attempts by name select * from before.attempts semi join kept_keys using (key);
+insert into requests by name select * from before.requests
+    where key in (select key from kept_keys)
+    and rowid in (select min(rowid) from before.requests group by key);
+insert into outcomes by name select * from before.outcomes where run_no >= $first;

@@ -7,6 +7,7 @@ no hand. On network file systems flock may be local to the host; the ledger belo
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -15,9 +16,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
-from llmbatch.errors import LedgerLocked
+from llmbatch.errors import LedgerLocked, StorageError
 
 _POLL_S = 0.5
 
@@ -28,27 +29,30 @@ class Lock:
     def __init__(self, ledger: Path, *, wait_s: float = 0.0) -> None:
         self._path = ledger.with_name(ledger.name + ".lock")
         self._wait_s = wait_s
-        self._file: IO[str] | None = None
+        self._file: int | None = None
+        self.died: str | None = None  #: who held it last, if that process ended without letting go
 
     def __enter__(self) -> Self:
-        """Take the lock. Raises LedgerLocked when another process holds it for longer than the wait."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        give_up = time.monotonic() + self._wait_s
-        file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="utf-8")
-        while not _try_lock(file):
-            if time.monotonic() >= give_up:
-                owner = _owner(file)
-                file.close()
-                raise LedgerLocked(
-                    f"another run holds the ledger: {owner}",
-                    hint="wait for it (--wait), or look at it with `llmbatch status`",
-                )
-            time.sleep(min(_POLL_S, max(give_up - time.monotonic(), 0.01)))
-        file.seek(0)
-        file.truncate()
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "started_at": started}, file)
-        file.flush()
+        """Take the lock.
+
+        Raises LedgerLocked when another process holds it for longer than the wait, StorageError when its file cannot
+        be made.
+        """
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(
+                f"cannot make the lock file {self._path}: {error.strerror}",
+                hint="free some space, or mend the folder's permissions, then run the same command again",
+            ) from error
+        try:
+            self._wait(file)
+        except BaseException:
+            os.close(file)
+            raise
+        self.died = _owner(file)
+        _sign(file)
         self._file = file
         return self
 
@@ -57,12 +61,22 @@ class Lock:
     ) -> None:
         """Let go. The file stays: removing it would let two owners lock two files of one name."""
         if self._file is not None:
-            self._file.truncate(0)
-            self._file.close()
+            os.ftruncate(self._file, 0)
+            os.close(self._file)
             self._file = None
 
+    def _wait(self, file: int) -> None:
+        give_up = time.monotonic() + self._wait_s
+        while not _try_lock(file):
+            if time.monotonic() >= give_up:
+                raise LedgerLocked(
+                    f"another run holds the ledger: {_owner(file) or 'its owner is just starting or ending'}",
+                    hint="wait for it (--wait), or look at it with `llmbatch status`",
+                )
+            time.sleep(min(_POLL_S, max(give_up - time.monotonic(), 0.01)))
 
-def _try_lock(file: IO[str]) -> bool:
+
+def _try_lock(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -70,10 +84,18 @@ def _try_lock(file: IO[str]) -> bool:
     return True
 
 
-def _owner(file: IO[str]) -> str:
-    file.seek(0)
+def _sign(file: int) -> None:
+    """Write who holds the lock, for people: on a full disk it is held all the same."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    owner = {"pid": os.getpid(), "host": socket.gethostname(), "started_at": started}
+    with contextlib.suppress(OSError):
+        os.ftruncate(file, 0)
+        os.pwrite(file, json.dumps(owner).encode(), 0)
+
+
+def _owner(file: int) -> str | None:
     try:
-        owner = json.loads(file.read())
+        owner = json.loads(os.pread(file, 4096, 0))
         return f"pid {owner['pid']} on {owner['host']}, since {owner['started_at']}"
     except (ValueError, KeyError, TypeError):
-        return "its owner is just starting or ending"
+        return None

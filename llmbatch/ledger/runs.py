@@ -10,7 +10,8 @@ from typing import Any
 
 import duckdb
 
-from llmbatch.ledger.schema import statements
+from llmbatch.ledger.faults import storage_faults
+from llmbatch.ledger.statements import statements
 
 #: run_ends.status of a run that reached every row; any other, or none, can be resumed
 FINISHED = frozenset({"finished", "too_many_failed"})
@@ -46,6 +47,7 @@ class Run:
     before: int | None  #: the newest run that this one does not resume: last night
 
 
+@storage_faults()
 def begin(con: duckdb.DuckDBPyConnection, start: RunStart) -> Run:
     """Append a run and, if it is new, its prompt version."""
     last = con.execute(statements()["last_run"]).fetchone()
@@ -77,11 +79,13 @@ def begin(con: duckdb.DuckDBPyConnection, start: RunStart) -> Run:
     return Run(run_no, run_id, now, resumes, before)
 
 
+@storage_faults()
 def end(con: duckdb.DuckDBPyConnection, run: Run, *, ended_at: float, status: str, exit_code: int, report: str) -> None:
     """Append how a run ended, with its report.json."""
     con.execute(statements()["end_run"], [run.run_no, int(ended_at * 1e6), status, exit_code, report])
 
 
+@storage_faults()
 def spent(con: duckdb.DuckDBPyConnection, run_nos: tuple[int, ...]) -> tuple[Decimal, int]:
     """Dollars of all attempts of these runs as far as they are priced, and how many answered ones are not."""
     row = con.execute(statements()["paid_by_runs"], [list(run_nos)]).fetchone()
@@ -89,6 +93,7 @@ def spent(con: duckdb.DuckDBPyConnection, run_nos: tuple[int, ...]) -> tuple[Dec
     return Decimal(row[0]), int(row[1])
 
 
+@storage_faults()
 def changes(con: duckdb.DuckDBPyConnection, run: Run, *, by_id: bool) -> dict[str, int | None] | None:
     """Rows new, changed and gone since last night; None when this is the first.
 
@@ -101,11 +106,13 @@ def changes(con: duckdb.DuckDBPyConnection, run: Run, *, by_id: bool) -> dict[st
     return None if row is None else dict(zip(("new", "changed", "gone"), row, strict=True))
 
 
+@storage_faults()
 def run_ids(con: duckdb.DuckDBPyConnection) -> dict[int, str]:
     """Every run's run_id by its number."""
     return dict(con.execute(statements()["run_ids"]).fetchall())
 
 
+@storage_faults()
 def history(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """Every run, newest first; keys as in ledger.sql's run_history."""
     cursor = con.execute(statements()["run_history"])

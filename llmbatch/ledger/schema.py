@@ -1,38 +1,61 @@
-"""Opening the ledger's DuckDB file: settings, schema version, migrations."""
+"""Opening the ledger's DuckDB file: settings, what is missing, schema version, migrations."""
 
 from __future__ import annotations
 
 import re
-from functools import cache
-from importlib.resources import files
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
 
-from llmbatch.errors import StorageError, UsageError
+from llmbatch.errors import LedgerLocked, StorageError, UsageError
+from llmbatch.ledger.faults import first_line, storage_error
+from llmbatch.ledger.files import put_in_place, rebuilt, remove_leftovers
+from llmbatch.ledger.sequence import recorded, sequence
+from llmbatch.ledger.statements import statements
 
 SCHEMA_VERSION = 1
-#: name of the statements that lead from version N-1 to N, each run in one transaction with its version mark
+#: name of the statements that lead from version N-1 to N, each run in one transaction; they end with their version mark
 MIGRATIONS = {1: "schema_1"}
 
-
-@cache
-def statements() -> dict[str, str]:
-    """The SQL of ledger.sql by name."""
-    text = (files("llmbatch.ledger") / "ledger.sql").read_text(encoding="utf-8")
-    parts = re.split(r"^-- name: (\w+)$", text, flags=re.M)
-    return {name: sql.strip() for name, sql in zip(parts[1::2], parts[2::2], strict=True)}
+_TABLES = {"meta", "attempts", "runs"}  #: by these a DuckDB file is known to be a ledger, of whatever version
 
 
 def connect(path: Path, *, memory_limit: str = "192MB") -> duckdb.DuckDBPyConnection:
     """Open (or make) the ledger and bring it to this version's schema.
 
-    Raises StorageError when the file is not a ledger or is damaged, UsageError when a newer llmbatch wrote it.
+    Raises StorageError when the file is not a ledger, is damaged or lacks attempts that were stored, UsageError when a
+    newer llmbatch wrote it, LedgerLocked when another program has it open. Then the files are as they were.
     """
-    con = None
+    record = recorded(path)
+    if not path.exists():
+        if record:
+            raise missing(path, record)
+        _create(path)
+    con = open_file(path, memory_limit=memory_limit)
     try:
-        con = duckdb.connect(
+        con.execute("pragma disable_checkpoint_on_shutdown")  # closing a file that is refused must not change it
+        migrate(con, path, record)
+        con.execute("pragma enable_checkpoint_on_shutdown")
+        # SQL never comes from outside; this closes the door all the same.
+        con.execute("set enable_external_access = false")
+        con.execute("set lock_configuration = true")
+    except duckdb.Error as error:
+        con.close()
+        raise _unusable(path, error) from error
+    except BaseException:
+        con.close()
+        raise
+    path.chmod(0o600)  # by name: opening and closing the file ourselves would drop DuckDB's lock on it
+    return con
+
+
+def open_file(path: Path, *, read_only: bool = False, memory_limit: str = "192MB") -> duckdb.DuckDBPyConnection:
+    """The database as it is, unchecked. Raises StorageError, or LedgerLocked when another program has it open."""
+    try:
+        return duckdb.connect(
             str(path),
+            read_only=read_only,
             config={
                 "memory_limit": memory_limit,
                 "threads": 2,
@@ -41,48 +64,79 @@ def connect(path: Path, *, memory_limit: str = "192MB") -> duckdb.DuckDBPyConnec
                 "autoload_known_extensions": "false",
             },
         )
-        # SQL never comes from outside; this closes the door all the same.
-        con.execute("set enable_external_access = false")
-        con.execute("set lock_configuration = true")
-        _migrate(con, path)
     except duckdb.Error as error:
-        if con is not None:
-            con.close()
-        raise StorageError(
-            f"cannot open the ledger {path}: {_first_line(error)}",
-            hint="if it is no llmbatch ledger, name another file with --ledger; nothing was changed",
-        ) from error
-    path.chmod(0o600)  # by name: opening and closing the file ourselves would drop DuckDB's lock on it
-    return con
+        raise _unusable(path, error) from error
 
 
-def _migrate(con: duckdb.DuckDBPyConnection, path: Path) -> None:
-    version = _version(con, path)
+def _create(path: Path) -> None:
+    """Make an empty ledger, whole or not at all: half a header would be refused by every later run."""
+    try:
+        remove_leftovers(path)
+        with closing(open_file(rebuilt(path))) as con:
+            migrate(con, path)
+            con.execute("checkpoint")
+        put_in_place(path)
+    except (duckdb.Error, OSError) as error:
+        raise storage_error(f"cannot make the ledger {path}", error) from error
+    finally:
+        remove_leftovers(path)
+
+
+def migrate(con: duckdb.DuckDBPyConnection, path: Path, record: int | None = None) -> None:
+    """Bring the database to this version, one transaction a version, unless attempts up to ``record`` are missing.
+
+    What is missing is asked first: a log that lost its beginning leaves a database without tables, which would
+    otherwise be taken for a new ledger.
+    """
+    version = version_of(con, path)
     if version > SCHEMA_VERSION:
-        con.close()
         raise UsageError(
             f"the ledger {path} has schema version {version}; this llmbatch knows {SCHEMA_VERSION}",
             hint="upgrade llmbatch, or name another file with --ledger",
         )
+    lost = sequence(con, record).missing if version else record
+    if lost:
+        raise missing(path, lost)
     for number in range(version + 1, SCHEMA_VERSION + 1):
         con.execute("begin")
         con.execute(statements()[MIGRATIONS[number]])
         con.execute("commit")
 
 
-def _version(con: duckdb.DuckDBPyConnection, path: Path) -> int:
+def version_of(con: duckdb.DuckDBPyConnection, path: Path) -> int:
+    """The schema's version; 0 in a database without tables. Raises StorageError when it is not a ledger's."""
     tables = {name for (name,) in con.execute("select table_name from duckdb_tables()").fetchall()}
     if not tables:
         return 0
-    if not {"meta", "attempts", "runs"} <= tables:
-        con.close()
+    if not tables >= _TABLES:
         raise StorageError(
             f"{path} is a DuckDB file, but not an llmbatch ledger; it was not changed",
             hint="name another file with --ledger",
         )
     row = con.execute(statements()["schema_version"]).fetchone()
-    return int(row[0]) if row else 0
+    assert row is not None
+    return int(row[0])
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+def missing(path: Path, count: int) -> StorageError:
+    """Attempts were stored and are not there."""
+    where = "" if path.exists() else ", which is gone"
+    return StorageError(
+        f"{count:,} stored attempts are missing from the ledger {path}{where}",
+        hint="`llmbatch doctor PIPELINE` says what happened and how to go on; nothing was sent or changed",
+    )
+
+
+def _unusable(path: Path, error: duckdb.Error) -> LedgerLocked | StorageError:
+    words = first_line(error)
+    if "Could not set lock" in words:
+        pid = re.search(r"PID \d+", words)
+        return LedgerLocked(
+            f"another process has the ledger open: {pid[0] if pid else words}",
+            hint="wait until it has ended; `llmbatch status` works meanwhile",
+        )
+    if "WAL" in words:
+        hint = "`llmbatch doctor PIPELINE` says what happened and how to go on; nothing was changed"
+    else:
+        hint = "if it is no llmbatch ledger, name another file with --ledger; nothing was changed"
+    return StorageError(f"cannot open the ledger {path}: {words}", hint=hint)

@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from llmbatch.errors import LlmbatchError, StorageError
 from llmbatch.ledger import writer
-from llmbatch.ledger.schema import connect, statements
+from llmbatch.ledger.faults import storage_error
+from llmbatch.ledger.schema import connect
+from llmbatch.ledger.sequence import SequenceRecord, sequence
 from llmbatch.types import Attempt, Outcome, Request
 
 T = TypeVar("T")
@@ -119,16 +120,28 @@ class Ledger:
 
     def _serve(self) -> None:
         try:
-            con = connect(self.path)
-            row = con.execute(statements()["last_seq"]).fetchone()
-            self._seq = int(row[0]) if row else 0
-        except LlmbatchError as error:
-            self._post(self._ready.set_exception, error)
+            con = self._open()
+        except Exception as error:  # noqa: BLE001 - a thread's faults must reach those who wait for it
+            self._post(self._ready.set_exception, self._as_storage_error(error))
             return
         self._post(self._ready.set_result, None)
         while self._turn(con):
             pass
-        con.close()
+        try:
+            con.close()
+            self._record.close()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._broken = self._broken or self._as_storage_error(error)
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        con = connect(self.path)
+        try:
+            self._seq = sequence(con, None).last
+            self._record = SequenceRecord(self.path, self._seq)
+        except BaseException:
+            con.close()
+            raise
+        return con
 
     def _turn(self, con: duckdb.DuckDBPyConnection) -> bool:
         """Gather one group, commit it, then answer the read that ended it. False when asked to close."""
@@ -173,6 +186,7 @@ class Ledger:
                     writer.insert_outcomes(con, outcomes)
                 con.execute("commit")
                 self._seq += len(writes)
+                self._record.advance(self._seq)
             except Exception as error:  # noqa: BLE001 - a thread's faults must reach those who wait for it
                 self._broken = self._as_storage_error(error)
         self._post(_resolve, writes, first, self._broken)
@@ -192,10 +206,7 @@ class Ledger:
         """A fault of DuckDB or the disk as StorageError; a fault of ours stays what it is."""
         if not isinstance(error, duckdb.Error | OSError):
             return error
-        failure = StorageError(
-            f"the ledger {self.path} could not be written: {str(error).splitlines()[0]}",
-            hint="free some space or mend the disk, then run the same command again: what was stored is kept",
-        )
+        failure = storage_error(f"the ledger {self.path} could not be written", error)
         failure.__cause__ = error
         return failure
 

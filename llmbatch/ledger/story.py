@@ -6,19 +6,23 @@ from typing import Any
 
 import duckdb
 
-from llmbatch.ledger.schema import statements
+from llmbatch.ledger.faults import storage_faults
+from llmbatch.ledger.statements import statements
 
 
+@storage_faults()
 def outcome_of(con: duckdb.DuckDBPyConnection, row: str) -> dict[str, Any] | None:
     """The newest outcome of the row with this id, else with this number; None if there is none."""
     return _first(con.execute(statements()["row_outcome"], {"row": row}))
 
 
+@storage_faults()
 def request_of(con: duckdb.DuckDBPyConnection, key: str) -> dict[str, Any] | None:
     """What was sent under a key: user_message, model, system, params, schema, prompt_version."""
     return _first(con.execute(statements()["request_of"], [key]))
 
 
+@storage_faults()
 def attempts_of(con: duckdb.DuckDBPyConnection, key: str) -> list[dict[str, Any]]:
     """Every attempt made for a key, oldest first, in the columns of ledger.sql's attempts_of."""
     return _dicts(con.execute(statements()["attempts_of"], [key]))

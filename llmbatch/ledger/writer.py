@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from llmbatch.ledger.schema import statements
+from llmbatch.ledger.statements import statements
 from llmbatch.types import Attempt, Outcome, Request
 
 

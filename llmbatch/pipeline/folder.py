@@ -18,7 +18,8 @@ from typing import Any
 import orjson
 
 from llmbatch.errors import PipelineError
-from llmbatch.pipeline import toml
+from llmbatch.pipeline import template, toml
+from llmbatch.scrub import holds_key
 from llmbatch.settings import Settings
 from llmbatch.types import Json
 
@@ -51,10 +52,11 @@ def load(folder: Path, *, overrides: Sequence[str] = (), use_hooks: bool = True)
         )
     settings = toml.settings(_read(folder / "pipeline.toml"), folder / "pipeline.toml", overrides)
     prompt = _read(folder / "prompt.j2")
+    template.refuse_unbounded(prompt, folder / "prompt.j2")
     hooks_file = folder / "hooks.py"
-    hooks = _read(hooks_file) if hooks_file.exists() else None
+    hooks = _read_hooks(hooks_file) if hooks_file.exists() or hooks_file.is_symlink() else None
     module = _import_hooks(hooks_file) if hooks is not None and use_hooks else None
-    schema = _schema(folder, module)
+    schema = _schema(folder, module, left_out=hooks is not None and not use_hooks)
     request = settings.request.model_dump(mode="json")
     return Pipeline(
         name=folder.resolve().name,
@@ -81,7 +83,16 @@ def _read(path: Path) -> str:
         raise PipelineError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _schema(folder: Path, module: ModuleType | None) -> Mapping[str, Json]:
+def _read_hooks(path: Path) -> str:
+    """The text of hooks.py, which the ledger keeps."""
+    text = _read(path)
+    for number, line in enumerate(text.split("\n"), 1):
+        if holds_key(line):
+            raise PipelineError(f"{path}:{number}: holds an API key", hint="let hooks.py read it from the environment")
+    return text
+
+
+def _schema(folder: Path, module: ModuleType | None, *, left_out: bool) -> Mapping[str, Json]:
     path = folder / "schema.json"
     if path.exists():
         text = _read(path)
@@ -93,6 +104,10 @@ def _schema(folder: Path, module: ModuleType | None) -> Mapping[str, Json]:
             raise PipelineError(f"{path}: a JSON Schema is an object", hint='begin with {"type": "object", ...}')
         return schema
     output = getattr(module, "Output", None)
+    if output is None and left_out:
+        raise PipelineError(
+            f"{path} is missing, and hooks.py is left out", hint="write the output's JSON Schema into schema.json"
+        )
     if output is None:
         raise PipelineError(
             f"{path} is missing, and hooks.py defines no Output", hint="write the output's JSON Schema into schema.json"
@@ -104,6 +119,11 @@ def _schema(folder: Path, module: ModuleType | None) -> Mapping[str, Json]:
 
 
 def _import_hooks(path: Path) -> ModuleType:
+    if path.resolve().parent != path.parent.resolve():
+        raise PipelineError(
+            f"{path} is a link to {path.resolve()}; code is taken from the pipeline's own folder only",
+            hint="copy the file into the folder",
+        )
     name = f"llmbatch_hooks_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None

@@ -5,29 +5,64 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from llmbatch.errors import PipelineError, UsageError
-from llmbatch.settings import Settings
+from llmbatch.scrub import holds_key
+from llmbatch.settings import OFFLINE_MODEL, ProviderSettings, Settings
+
+_UNSHOWN = {"base_url", "api_key_env", "api_key_file"}  #: where a key may stand by mistake; errors do not repeat it
+_NOT_IN_URL = re.compile(r"//[^/]*@|[?#]")
+_KEY_ELSEWHERE = (
+    "keys stand in no file of a pipeline and on no command line: put it into an environment variable and name that in "
+    "[provider] api_key_env, or into a file with mode 0600 and name that in api_key_file; replace this key if others "
+    "may have seen it"
+)
 
 
 def settings(text: str, path: Path, overrides: Sequence[str] = ()) -> Settings:
-    """Parse and validate. Raises PipelineError (file, line, nearest key), UsageError for a bad override."""
+    """Parse and validate.
+
+    Raises PipelineError (file, line, nearest key), UsageError for a bad override; either for an API key in a value.
+    """
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PipelineError(f"{path}: not valid TOML: {error}") from None
     for override in overrides:
         _override(data, override)
+    _refuse_keys(data, lambda loc: _where(text, path, overrides, loc))
+    if "provider.base_url" in map(_key_of, overrides) and "api_key_file" not in data["provider"]:
+        # whoever names the address when the run is started means the usual key for it; a file has to say so
+        data["provider"].setdefault("api_key_env", ProviderSettings().api_key_env)
     try:
-        return Settings.model_validate(data)
+        return _as_asked(Settings.model_validate(data))
     except ValidationError as error:
         problems = [_problem(text, path, overrides, e) for e in error.errors()]
         raise PipelineError("\n".join(problems), hint=f"`llmbatch check {path.parent}` tries it again") from None
+
+
+def _refuse_keys(data: Any, where: Callable[[Sequence[str]], str], loc: tuple[str, ...] = ()) -> None:
+    if isinstance(data, dict):
+        for name, value in data.items():
+            _refuse_keys(value, where, (*loc, name))
+    elif isinstance(data, list):
+        for value in data:
+            _refuse_keys(value, where, loc)
+    elif isinstance(data, str) and (holds_key(data) or (loc[-1:] == ("base_url",) and _NOT_IN_URL.search(data))):
+        what = "an API key" if holds_key(data) else "a user, a password or a query"
+        raise PipelineError(f"{where(loc)}: {'.'.join(loc)} holds {what}", hint=_KEY_ELSEWHERE)
+
+
+def _as_asked(found: Settings) -> Settings:
+    """The settings with the model that is really asked: the offline provider is one of its own."""
+    if found.provider.kind != "offline":
+        return found
+    return found.model_copy(update={"request": found.request.model_copy(update={"model": OFFLINE_MODEL})})
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -54,16 +89,30 @@ def _value(text: str) -> Any:
 def _problem(text: str, path: Path, overrides: Sequence[str], error: Any) -> str:
     loc = [str(part) for part in error["loc"]]
     dotted = ".".join(loc)
-    if any(o.partition("=")[0].strip() == dotted for o in overrides):
-        where = f"--set {dotted}"
-    else:
-        where = f"{path}:{_line(text, loc)}" if _line(text, loc) else str(path)
+    where = _where(text, path, overrides, loc)
     if error["type"] == "extra_forbidden":
         near = nearest(dotted, list(_known_keys(Settings)))
         return f"{where}: unknown key {dotted!r}" + (f"; did you mean {near!r}?" if near else "")
     if error["type"] == "missing":
         return f"{where}: {dotted!r} is required"
-    return f"{where}: {dotted}: {error['msg'].removeprefix('Value error, ')} (it is {error['input']!r})"
+    it_is = "" if _holds_unshown(error["loc"], error["input"]) else f" (it is {error['input']!r})"
+    return f"{where}: {dotted}: {error['msg'].removeprefix('Value error, ')}{it_is}"
+
+
+def _holds_unshown(loc: Sequence[str | int], value: object) -> bool:
+    return not _UNSHOWN.isdisjoint(loc) or (loc[:1] == ("provider",) and isinstance(value, dict))
+
+
+def _where(text: str, path: Path, overrides: Sequence[str], loc: Sequence[str]) -> str:
+    """For a person: the flag or the file and line that a value came from."""
+    if (dotted := ".".join(loc)) in map(_key_of, overrides):
+        return f"--set {dotted}"
+    line = _line(text, loc)
+    return f"{path}:{line}" if line else str(path)
+
+
+def _key_of(override: str) -> str:
+    return override.partition("=")[0].strip()
 
 
 def nearest(word: str, known: Sequence[str]) -> str | None:

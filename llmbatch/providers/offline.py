@@ -10,9 +10,9 @@ import orjson
 
 from llmbatch.extract import answer, count_tokens, cut_to_tokens
 from llmbatch.reply import parse_reply
+from llmbatch.settings import OFFLINE_MODEL
 from llmbatch.types import Reply, Request
 
-MODEL = "offline/extractive-1"
 _INLINE_CHARS = 4_000  #: of all messages; about 4 ms, as long as the event loop may be held up
 _MESSAGE_TOKENS = 4  #: a message's frame, by OpenAI's count
 
@@ -46,7 +46,7 @@ def _completion(request: Request) -> str:
         "id": f"chatcmpl-{request.key[:24]}-{len(request.turns)}",
         "object": "chat.completion",
         "created": 0,
-        "model": MODEL,
+        "model": OFFLINE_MODEL,
         "choices": [
             {
                 "index": 0,

@@ -19,16 +19,21 @@ import orjson
 
 from llmbatch.errors import Decision, Overloaded, RateLimited, Refused, Rejected, Transient, UsageError
 from llmbatch.limits.headers import retry_after
+from llmbatch.providers import access
+from llmbatch.providers.echo import without_echo
 from llmbatch.providers.modes import Modes
 from llmbatch.providers.wire import Answer, Direct, ThroughSdk, Wire
 from llmbatch.reply import BrokenReply, parse_reply
+from llmbatch.scrub import HIDDEN, scrub
 from llmbatch.settings import ProviderSettings
 from llmbatch.types import Reply, Request
 
 _SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _EVERY_ROW = frozenset({"model_not_found", "invalid_api_key", "unsupported_parameter", "unsupported_value"})
 _CONNECTIONS = 10_000  #: the pool never queues silently; the limiter decides what is in flight
-_MOST_WORDS = 2_000  #: characters of an error's body that are looked at
+_MOST_WORDS = 2_000  #: characters of an error's words that are looked at
+_LEAST_KEY = 16  #: characters of a real one
+_LONGEST_REASON = 300  #: characters of them that are stored and shown
 _TALKATIVE = ("aiohttp", "asyncio", "httpcore2", "httpx2", "openai")  #: their log records hold URLs, headers and bodies
 
 
@@ -58,10 +63,10 @@ class OpenAI:
             used = self._modes.current
             answer = await self._wire.post(self._modes.body(request))
             if answer.status == 200:
-                return self._reply(answer)
+                return _reply(answer, self._key)
             error = _json(answer.body)
             if not self._modes.step_down(used, answer.status, error):
-                raise self._decision(answer, error)
+                raise _decision(answer, error, request)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -72,38 +77,46 @@ class OpenAI:
         """How the answer's form is asked for: json_schema, json_object or instructions."""
         return self._modes.current.mode.value
 
-    def _reply(self, answer: Answer) -> Reply:
-        try:
-            reply = parse_reply(answer.body.decode("utf-8"))
-        except (BrokenReply, UnicodeDecodeError) as error:
-            reason = str(error) if isinstance(error, BrokenReply) else "the body is not UTF-8"
-            raise Transient(
-                f"status 200, but no answer: {self._scrub(reason)}",
-                failure="broken_reply",
-                http_status=answer.status,
-                latency_s=answer.latency_s,
-                possibly_paid=True,
-            ) from None
-        return reply.arrived(answer.status, answer.latency_s, _rate_headers(answer.headers))
 
-    def _decision(self, answer: Answer, error: object) -> Decision:
-        headers = {name.lower(): value for name, value in answer.headers.items()}
-        kind, failure = decide(answer.status, headers, error)
-        return kind(
-            self._scrub(f"status {answer.status}: {_words(answer.status, headers, error)}"),
-            failure=failure,
-            retry_after=retry_after(headers, time.time()),
+def _reply(answer: Answer, key: str) -> Reply:
+    """The answer read. A key in it, as a server would send that repeats its request, does not reach the ledger."""
+    try:
+        reply = parse_reply(_without(key, answer.body.decode("utf-8")))
+    except (BrokenReply, UnicodeDecodeError) as error:
+        reason = str(error) if isinstance(error, BrokenReply) else "the body is not UTF-8"
+        raise Transient(
+            f"status 200, but no answer: {_shown(reason)}",
+            failure="broken_reply",
             http_status=answer.status,
             latency_s=answer.latency_s,
-            headers=_rate_headers(headers),
-        )
+            possibly_paid=True,
+        ) from None
+    return reply.arrived(answer.status, answer.latency_s, _rate_headers(answer.headers))
 
-    def _scrub(self, text: str) -> str:
-        """No key, no control character, no long text: error words are stored and shown."""
-        if self._key and self._key != _NO_KEY:
-            text = text.replace(self._key, "[key]")
-        text = re.sub(r"\b(sk|key|gsk|Bearer)[-_ ][\w*.-]{6,}", "[key]", text)
-        return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text)[:300]
+
+def _without(key: str, text: str) -> str:
+    """A short key is a stand-in for servers that take any, such as "dummy"; the answer may mean the word."""
+    return text.replace(key, HIDDEN) if len(key) >= _LEAST_KEY else text
+
+
+def _decision(answer: Answer, error: object, request: Request) -> Decision:
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    kind, failure = decide(answer.status, headers, error)
+    words = _shown(_words(answer.status, headers, error))
+    return kind(
+        f"status {answer.status}: {without_echo(words, request)[:_LONGEST_REASON]}",
+        failure=failure,
+        retry_after=retry_after(headers, time.time()),
+        http_status=answer.status,
+        latency_s=answer.latency_s,
+        headers=_rate_headers(headers),
+    )
+
+
+def _shown(words: str) -> str:
+    """No key, nothing that a terminal would obey, not long: error words are stored and shown."""
+    visible = "".join(char if char.isprintable() else " " for char in scrub(words[:_MOST_WORDS]))
+    return " ".join(visible.split())
 
 
 def decide(status: int, headers: Mapping[str, str], body: object) -> tuple[type[Decision], str | None]:
@@ -161,13 +174,18 @@ def _words(status: int, headers: Mapping[str, str], error: object) -> str:
 
 
 def _client(settings: ProviderSettings, timeout_s: float) -> openai.AsyncOpenAI:
-    """The SDK's client: no retries of its own, no redirects, the aiohttp transport."""
+    """The SDK's client: no retries of its own, no redirects, the aiohttp transport, no log records."""
+    for name in _TALKATIVE:
+        logging.getLogger(name).addHandler(logging.NullHandler())
+        logging.getLogger(name).propagate = False
+    azure = os.environ.get("AZURE_OPENAI_ENDPOINT") if settings.base_url is None else None
+    url = access.base_url(settings if not azure else settings.model_copy(update={"base_url": azure}))
     http = openai.DefaultAioHttpClient(
         timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, 30.0)),
         limits=httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
         follow_redirects=False,
     )
-    if settings.base_url is None and os.environ.get("AZURE_OPENAI_ENDPOINT"):
+    if azure:
         try:
             return openai.AsyncAzureOpenAI(max_retries=0, http_client=http)
         except openai.OpenAIError as error:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from typing import Protocol
 
 from llmbatch.errors import TimedOut
 from llmbatch.tally import Histogram
 from llmbatch.types import Provider, Reply, Request
 
 _GENERATION = 500  #: latencies in each of the two histograms
-_ENOUGH = 50  #: latencies before the time adapts
-_EVERY = 25  #: latencies between two looks at the quantile, which cost about 20 us each
+_EVERY = 50  #: latencies before the first look at the quantile, and between two; one costs about 15 us
 _FLOOR_S = 10.0
 _FACTOR = 4.0  #: how many times the p99 an attempt may take
 
@@ -54,66 +53,72 @@ class Patience:
     """
 
     def __init__(self, cap_s: float) -> None:
-        self.limit_s = cap_s
+        self.cap_s = self.limit_s = cap_s
         self.latencies = Latencies()
-        self._cap_s = cap_s
         self._seen = 0
 
     def saw(self, seconds: float) -> bool:
         """Take a latency; whether attempts may now take longer than before."""
         self.latencies.add(seconds)
         self._seen += 1
-        if self._seen < _ENOUGH or self._seen % _EVERY:
+        if self._seen % _EVERY:
             return False
         before = self.limit_s
-        self.limit_s = min(self._cap_s, max(_FLOOR_S, _FACTOR * (self.latencies.quantile(0.99) or 0.0)))
+        self.limit_s = min(self.cap_s, max(_FLOOR_S, _FACTOR * (self.latencies.quantile(0.99) or 0.0)))
         return self.limit_s > before
 
 
 class Flight:
     """A call on its way. ``sent_at`` is in the event loop's seconds."""
 
-    __slots__ = ("limit", "over", "sent_at", "was_cut")
+    __slots__ = ("cut_because", "limit", "limit_s", "over", "sent_at")
 
     def __init__(self, sent_at: float, limit_s: float) -> None:
         self.sent_at = sent_at
+        self.limit_s = limit_s
         self.limit = asyncio.timeout_at(sent_at + limit_s)
         self.over = False
-        self.was_cut = False
+        self.cut_because: str | None = None
 
     def extend(self, limit_s: float) -> None:
-        """Let it take so long since it was sent."""
-        if not (self.was_cut or self.limit.expired()):
+        """Let it take so long since it was sent, if that is longer than before."""
+        if limit_s > self.limit_s and self.cut_because is None and not self.limit.expired():
+            self.limit_s = limit_s
             self.limit.reschedule(self.sent_at + limit_s)
 
-    def cut(self) -> None:
+    def cut(self, because: str) -> None:
         """End it now, if it has not ended: it raises CutShort."""
         if not (self.over or self.limit.expired()):
-            self.was_cut = True
+            self.cut_because = because
             self.limit.reschedule(asyncio.get_running_loop().time())
 
 
-def _nobody(request: Request, flight: Flight) -> None:
-    """Hear of a call that is sent, and do nothing."""
+class Watcher(Protocol):
+    """Who hears of calls at the moments when their time begins and ends, without permit and ledger around it."""
+
+    def sent(self, request: Request, flight: Flight) -> None:
+        """A call leaves."""
+
+    def answered(self, request: Request) -> None:
+        """A call has its reply, which is not stored yet."""
 
 
 class Timed:
     """Ends an attempt that takes too long; ``cut`` ends all of them at once. Raises TimedOut.
 
     Attributes:
-        on_sent: called with every call as it leaves, so at the moment from which its latency counts.
-        latencies: of answers and timeouts.
+        watcher: hears of every call, if set.
     """
 
     def __init__(self, inner: Provider, timeout_s: float) -> None:
-        self.on_sent: Callable[[Request, Flight], None] = _nobody
+        self.watcher: Watcher | None = None
         self._inner = inner
         self._patience = Patience(timeout_s)
         self._flights: set[Flight] = set()
 
     @property
     def latencies(self) -> Latencies:
-        """The latest of this run."""
+        """The latest of this run: of answers and of timeouts."""
         return self._patience.latencies
 
     async def call(self, request: Request) -> Reply:
@@ -121,33 +126,45 @@ class Timed:
         clock = asyncio.get_running_loop().time
         flight = Flight(clock(), self._patience.limit_s)
         try:
-            async with flight.limit:
-                self._flights.add(flight)
-                self.on_sent(request, flight)
-                reply = await self._inner.call(request)
-        except TimeoutError:
-            took = clock() - flight.sent_at
-            if flight.was_cut:
-                raise CutShort(f"cut short after {took:.1f} s", latency_s=took, possibly_paid=True) from None
-            self._saw(took)
-            raise TimedOut(f"no whole answer in {took:.1f} s", latency_s=took, possibly_paid=True) from None
-        except TimedOut:  # the provider's own time was over first
+            reply = await self._fly(request, flight)
+        except CutShort:
+            raise
+        except TimedOut:
             self._saw(clock() - flight.sent_at)
             raise
-        finally:
-            flight.over = True
-            self._flights.discard(flight)
         self._saw(clock() - flight.sent_at)
+        if self.watcher is not None:
+            self.watcher.answered(request)
         return reply
 
     def cut(self) -> None:
         """End every call in flight now; each is recorded as timed out and possibly paid."""
         for flight in self._flights:
-            flight.cut()
+            flight.cut("the run ends")
 
     async def close(self) -> None:
         """Close the provider."""
         await self._inner.close()
+
+    async def _fly(self, request: Request, flight: Flight) -> Reply:
+        try:
+            async with flight.limit:
+                self._flights.add(flight)
+                if self.watcher is not None:
+                    self.watcher.sent(request, flight)
+                return await self._inner.call(request)
+        except TimeoutError:
+            raise self._fault(flight) from None
+        finally:
+            flight.over = True
+            self._flights.discard(flight)
+
+    def _fault(self, flight: Flight) -> TimedOut:
+        took = asyncio.get_running_loop().time() - flight.sent_at
+        if flight.cut_because is not None:
+            return CutShort(f"cut short after {took:.1f} s: {flight.cut_because}", latency_s=took, possibly_paid=True)
+        faster = "" if flight.limit_s == self._patience.cap_s else "; other calls of this run take far less"
+        return TimedOut(f"no whole answer in {took:.1f} s{faster}", latency_s=took, possibly_paid=True)
 
     def _saw(self, seconds: float) -> None:
         if self._patience.saw(seconds):

@@ -2,11 +2,12 @@
 
 The SDK builds and parses pydantic models around every call: 1.2 to 1.6 ms of CPU where aiohttp takes 0.13. So the one
 hot call goes to aiohttp directly, with the SDK's address, credentials and headers. Azure, whose paths and tokens the
-SDK knows, goes through it. Both bring (status, headers, body) or raise Transient or TimedOut, and pass one contract.
+SDK knows, goes through it. Both bring (status, headers, body) or raise a Decision, and pass one contract.
 """
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ import httpx2
 import openai
 import orjson
 
-from llmbatch.errors import TimedOut, Transient
+from llmbatch.errors import Decision, Refused, TimedOut, Transient
+from llmbatch.providers.access import is_this_machine
 
 MOST_BYTES = 16 * 2**20  #: of an answer's body; more is cut off and is a broken reply
 _CONNECT_S = 30.0
@@ -40,7 +42,7 @@ class Wire(Protocol):
     """Sends one body, once, and follows no redirect."""
 
     async def post(self, body: dict[str, Any]) -> Answer:
-        """Send. Raises Transient or TimedOut when no whole answer came."""
+        """Send. Raises Transient or TimedOut when no whole answer came, Refused when the host is not who it says."""
         ...
 
     async def close(self) -> None:
@@ -122,16 +124,20 @@ class ThroughSdk:
 def _proxy(url: str) -> str | None:
     """The proxy that the environment names for an address. aiohttp would look it up, and .netrc, at every call."""
     parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or ""):
+    if is_this_machine(url) or proxy_bypass(parts.hostname or ""):
         return None
     return getproxies().get(parts.scheme)
 
 
-def _fault(error: BaseException, latency_s: float) -> Transient:
+def _fault(error: BaseException, latency_s: float) -> Decision:
     """A fault without an answer. The SDK's own names mislead (a reset is a ConnectTimeout): look beneath."""
     causes = [error]
     while (cause := causes[-1].__cause__) is not None:
         causes.append(cause)
+    untrusted = ssl.SSLCertVerificationError | aiohttp.ClientConnectorCertificateError
+    if any(isinstance(cause, untrusted) for cause in causes):
+        words = "the host's certificate is not trusted; SSL_CERT_FILE may name a file with its authority's certificate"
+        return Refused(words, latency_s=latency_s)
     never_sent = aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | httpx2.PoolTimeout
     if any(isinstance(cause, never_sent) for cause in causes):
         return Transient(f"cannot connect: {type(causes[-1]).__name__}", failure="connection", latency_s=latency_s)

@@ -1,6 +1,7 @@
 """The wrappers around a provider: each the same one-method seam, each one concern. ``build`` is their order.
 
 Retrying      the one retry loop of the program; outermost, so that a sleeping row holds no slot and no money
+Hedged        near the end of a run, a call that is far too slow is asked again beside it; only with hedge = true
 Recording     every call into the ledger, durable before anyone looks at it
 Budgeted      the worst case is reserved before a call and settled after it
 Limited       slots, requests and tokens a minute, cool-down, breaker
@@ -9,26 +10,38 @@ Timed         one attempt's time; can be cut short when the run must end
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from llmbatch.budget import Budget
-from llmbatch.errors import Decision, ProviderDown, RateLimited, Refused, TimedOut, Transient
+from llmbatch.errors import Decision, ProviderDown, RateLimited, Refused, Rejected, Transient
 from llmbatch.halt import Halt
-from llmbatch.limits import Gate, RetryBudget, backoff
+from llmbatch.limits import Gate, Permit, RetryBudget, backoff
+from llmbatch.providers.estimate import TokenEstimate
+from llmbatch.providers.hedged import Hedged, Tail, attempts_taken
+from llmbatch.providers.timed import CutShort, Timed
 from llmbatch.settings import LimitSettings
 from llmbatch.types import Attempt, Provider, Reply, Request, Usage
+
+__all__ = ["Cost", "Parts", "Record", "Tail", "Timed", "build"]
 
 #: stores an attempt, returns its place in the ledger once it is durable
 Record = Callable[[Attempt, Request], Awaitable[int]]
 #: dollars of (usage, returned model, returned tier); None when unknown
 Cost = Callable[[Usage | None, str | None, str | None], Decimal | None]
+
+
+#: Calls that may leave within so many seconds: after a pause, a thousand waiting calls do not open a thousand
+#: connections in one tick. At 4,000 a second it never slows a run that flows.
+_SURGE = (200, 0.05)
+#: rejected rows, and not one answered, after which a run is taken to be wrong as a whole
+_HOPELESS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,7 @@ class Parts:
     halt: Halt
     record: Record
     cost: Cost
+    tail: Tail = field(default_factory=Tail)  #: the engine's own; hedges wait for it
 
 
 def build(provider: Provider, parts: Parts) -> tuple[Provider, Timed]:
@@ -50,7 +64,20 @@ def build(provider: Provider, parts: Parts) -> tuple[Provider, Timed]:
     limited = Limited(timed, parts.gate)
     budgeted = Budgeted(limited, parts.budget) if parts.budget is not None else limited
     recording = Recording(budgeted, parts.record, parts.cost)
-    return Retrying(recording, parts), timed
+    return Retrying(_hedged(recording, timed, parts) if parts.limits.hedge else recording, parts), timed
+
+
+def _hedged(inner: Provider, timed: Timed, parts: Parts) -> Hedged:
+    hedged = Hedged(
+        inner,
+        latencies=timed.latencies,
+        tail=parts.tail,
+        retries=parts.retries,
+        halt=parts.halt,
+        max_attempts=parts.limits.max_attempts,
+    )
+    timed.watcher = hedged  # a call is late by the time since it left, not since it began to wait for a permit
+    return hedged
 
 
 class Retrying:
@@ -70,7 +97,8 @@ class Retrying:
     async def call(self, request: Request) -> Reply:
         """Ask until there is a reply, or no sense in asking."""
         used = request.attempts_used
-        self._retries.first_attempt(time.monotonic())
+        if not used:
+            self._retries.first_attempt(time.monotonic())
 
         def again(error: BaseException) -> bool:
             return isinstance(error, RateLimited) or (isinstance(error, Transient) and used < self._most)
@@ -81,8 +109,8 @@ class Retrying:
             with attempt:
                 try:
                     return await self._inner.call(replace(request, attempts_used=used) if used else request)
-                except Transient:
-                    used += 1  # waiting out a 429 is no attempt
+                except Decision as fault:
+                    used += attempts_taken(fault)
                     raise
         raise AssertionError("tenacity returns or raises")
 
@@ -113,7 +141,8 @@ class Recording:
         try:
             reply = await self._inner.call(request)
         except Decision as error:
-            await self._record(_of_decision(request, number, error), request)
+            if error.sent:
+                await self._record(_of_decision(request, number, error), request)
             raise
         cost = self._cost(reply.usage, reply.model, reply.tier)
         attempt = Attempt(
@@ -164,13 +193,13 @@ class Budgeted:
     async def call(self, request: Request) -> Reply:
         """Reserve, ask, settle. What may have been billed without an answer stays reserved."""
         reserved = await self._budget.reserve(request)
-        spent: Decimal | None = None
+        spent: Decimal | None = Decimal(0)  # also when the limits stop it, or its row withdraws it before it is sent
         try:
             reply = await self._inner.call(request)
             spent = self._budget.cost_of(reply)
         except Decision as error:
-            if not error.possibly_paid:
-                spent = Decimal(0)
+            if error.possibly_paid:
+                spent = None
             raise
         finally:
             self._budget.settle(reserved, spent)
@@ -188,17 +217,19 @@ class Limited:
         self._inner = inner
         self._gate = gate
         self._estimate = TokenEstimate()
+        self._surge = AsyncLimiter(*_SURGE)
+        self._rejected_so_far: int | None = 0  # None once a row was answered
 
     async def call(self, request: Request) -> Reply:
         """Wait, ask, settle. Raises ProviderDown when the provider refuses every row or stays away for too long."""
-        permit = await self._gate.admit(request.row_no, self._estimate.tokens(request))
+        permit = await self._admit(request)
         try:
+            await self._surge.acquire()
             reply = await self._inner.call(request)
         except Decision as error:
-            if isinstance(error, Refused):  # before the slot is free, because not one call more makes sense
-                self._gate.close(ProviderDown(f"the provider refuses: {error.message}"))
+            self._stop_if_hopeless(error)  # before the slot is free, because not one call more makes sense
             permit.settle(
-                "overloaded" if error.failure == "overloaded" else error.outcome,
+                _seen_by_limits(error),
                 headers=error.headers,
                 latency_s=error.latency_s,
                 retry_after=error.retry_after,
@@ -215,68 +246,34 @@ class Limited:
             latency_s=reply.latency_s,
             output_tokens=usage.output if usage else None,
         )
+        self._rejected_so_far = None
         if usage:
             self._estimate.learn(request, usage)
         return reply
 
-    async def close(self) -> None:
-        """Close the provider."""
-        await self._inner.close()
-
-
-class TokenEstimate:
-    """What a call will use of the tokens a minute: its bytes by a ratio, its output by an average, both learned."""
-
-    def __init__(self) -> None:
-        self._tokens_per_byte = 0.3
-        self._output: float | None = None
-
-    def tokens(self, request: Request) -> int:
-        """Estimated tokens of the next call for a request, in and out."""
-        output = self._output
-        if output is None:
-            output = float(request.params.get("max_completion_tokens") or request.params.get("max_tokens") or 256)
-        return max(1, round(_size(request) * self._tokens_per_byte + output))
-
-    def learn(self, request: Request, usage: Usage) -> None:
-        """Move the averages a little towards what came back."""
-        ratio = usage.input / max(_size(request), 1)
-        self._tokens_per_byte += 0.05 * (ratio - self._tokens_per_byte)
-        self._output = usage.output if self._output is None else self._output + 0.05 * (usage.output - self._output)
-
-
-def _size(request: Request) -> int:
-    return sum(len(m["content"].encode()) for m in (*request.messages, *request.turns))
-
-
-class Timed:
-    """Ends an attempt after ``timeout_s``; ``cut`` ends all of them at once. Raises TimedOut."""
-
-    def __init__(self, inner: Provider, timeout_s: float) -> None:
-        self._inner = inner
-        self._timeout_s = timeout_s
-        self._running: set[asyncio.Timeout] = set()
-
-    async def call(self, request: Request) -> Reply:
-        """Ask, within the time."""
-        started = time.monotonic()
-        limit = asyncio.timeout(self._timeout_s)
+    async def _admit(self, request: Request) -> Permit:
         try:
-            async with limit:
-                self._running.add(limit)
-                return await self._inner.call(request)
-        except TimeoutError:
-            took = time.monotonic() - started
-            raise TimedOut(f"no whole answer in {took:.1f} s", latency_s=took, possibly_paid=True) from None
-        finally:
-            self._running.discard(limit)
+            return await self._gate.admit(request.row_no, self._estimate.tokens(request))
+        except Rejected as error:
+            error.sent = False
+            raise
 
-    def cut(self) -> None:
-        """End every call in flight now; each is recorded as timed out and possibly paid."""
-        now = asyncio.get_running_loop().time()
-        for limit in self._running:
-            limit.reschedule(now)
+    def _stop_if_hopeless(self, error: Decision) -> None:
+        if isinstance(error, Refused):
+            self._gate.close(ProviderDown(f"the provider refuses: {error.message}"))
+        elif isinstance(error, Rejected) and self._rejected_so_far is not None:
+            self._rejected_so_far += 1
+            if self._rejected_so_far >= _HOPELESS:
+                words = f"the first {_HOPELESS} answers all reject their row, the last with: {error.message}"
+                hint = "mend what they name, then run it again with --retry-failed rejected,context_length"
+                self._gate.close(ProviderDown(words, hint=hint))
 
     async def close(self) -> None:
         """Close the provider."""
         await self._inner.close()
+
+
+def _seen_by_limits(error: Decision) -> str:
+    if isinstance(error, CutShort):
+        return "cancelled"  # not the provider's fault
+    return "overloaded" if error.failure == "overloaded" else error.outcome

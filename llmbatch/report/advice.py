@@ -15,7 +15,7 @@ _MAX_CLASSES = 3
 
 _WHEN: Mapping[int, str] = {
     Exit.PROVIDER: "When the provider answers again",
-    Exit.STORAGE: "When the disk has room again",
+    Exit.STORAGE: "When the files are whole and have room",
 }
 _CAUSES = {
     "truncated": "the answer was cut off; ask for less, or raise max_tokens (both change every request)",

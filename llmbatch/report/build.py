@@ -54,6 +54,7 @@ class RunFacts:
     changes: Changes | None = None
     structured_output: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    hedged: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -72,7 +73,7 @@ def build(tally: Tally, facts: RunFacts) -> RunReport:
         wall_s=round(wall_s, 3),
         rows=rows,
         failures=dict(tally.failures.most_common()),
-        attempts=_attempts(tally),
+        attempts=_attempts(tally, facts.hedged),
         tokens=_tokens(tally.by_model),
         cost=_cost(tally, facts.price_source),
         latency_ms=_latency(tally.latency_s),
@@ -100,7 +101,7 @@ def _rows(tally: Tally) -> Rows:
     return Rows(total=tally.total, **ended, pending=max(0, tally.total - sum(ended.values())))
 
 
-def _attempts(tally: Tally) -> Attempts:
+def _attempts(tally: Tally, hedged: int) -> Attempts:
     return Attempts(
         sent=tally.sent,
         ok=tally.valid,
@@ -112,6 +113,7 @@ def _attempts(tally: Tally) -> Attempts:
         possibly_paid_twice=tally.possibly_paid,
         refused=tally.attempts["refused"],
         repaired=tally.repaired,
+        hedged=hedged,
     )
 
 

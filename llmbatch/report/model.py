@@ -62,6 +62,7 @@ class Attempts:
     possibly_paid_twice: int  #: brought nothing, and the provider may bill them
     refused: int = 0
     repaired: int = 0  #: answers whose JSON was mended before it was read
+    hedged: int = 0  #: calls made beside one that was far too slow
 
 
 @dataclass(frozen=True, slots=True)

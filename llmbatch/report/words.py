@@ -20,7 +20,7 @@ _HEADS: Mapping[int, str] = {
     Exit.BUDGET: "Stopped at the budget",
     Exit.DEADLINE: "Stopped at the deadline",
     Exit.PROVIDER: "Stopped, the provider refused or could not be reached",
-    Exit.STORAGE: "Stopped, the disk is full or failed",
+    Exit.STORAGE: "Stopped, a file could not be read or written",
     Exit.SIGHUP: "Interrupted",
     Exit.SIGINT: "Interrupted",
     Exit.SIGTERM: "Interrupted",

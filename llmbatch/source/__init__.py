@@ -3,7 +3,7 @@
 from llmbatch.source.columns import ColumnType
 from llmbatch.source.files import InputFile, Reading
 from llmbatch.source.stream import Source, open_source
-from llmbatch.source.survey import Survey, check_row, row_id, survey
+from llmbatch.source.survey import Survey, check_row, refuse_changed, row_id, survey
 
 __all__ = [
     "ColumnType",
@@ -13,6 +13,7 @@ __all__ = [
     "Survey",
     "check_row",
     "open_source",
+    "refuse_changed",
     "row_id",
     "survey",
 ]

@@ -65,7 +65,7 @@ class Reading:
 def find(inputs: Sequence[str]) -> list[tuple[str, Path]]:
     """Name and path of every file that ``inputs`` (paths or globs) stand for; a glob's files are sorted.
 
-    Raises InputError when a file is missing or a glob matches nothing.
+    Raises InputError when a file is missing, a glob matches nothing, or a name is not UTF-8.
     """
     found: list[tuple[str, Path]] = []
     for name in inputs:
@@ -77,7 +77,18 @@ def find(inputs: Sequence[str]) -> list[tuple[str, Path]]:
         if not matched:
             raise InputError(f"{name}: no such file, and no file matches", hint="check the path and the current folder")
         found += [(match, Path(match)) for match in matched]
+    for name, _ in found:
+        _refuse_odd_name(name)
     return found
+
+
+def _refuse_odd_name(name: str) -> None:
+    """Names are stored and shown, which one that is not UTF-8 cannot be."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = name.encode(errors="backslashreplace").decode()
+        raise InputError(f"{shown}: the file's name is not UTF-8", hint="rename the file") from None
 
 
 def _exists(name: str) -> bool:

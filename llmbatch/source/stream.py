@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +10,7 @@ from typing import Self
 
 from llmbatch.errors import InputError
 from llmbatch.source import jsonl, parquet
-from llmbatch.source.files import STDIN, InputFile, Kind, Reading, find, identify, spool
+from llmbatch.source.files import STDIN, InputFile, Kind, Reading, find, identify, spool, take_in
 from llmbatch.types import Row
 
 Stamp = tuple[tuple[int, int, int], ...]  #: size, mtime in ns and inode of each file
@@ -48,6 +49,14 @@ class Source:
         except OSError as error:
             raise InputError(f"{error.filename}: the input is gone: {error.strerror}") from error
         return tuple((stat.st_size, stat.st_mtime_ns, stat.st_ino) for stat in stats)
+
+    def fingerprint(self) -> str:
+        """SHA-256 (64 hex digits) over the bytes of all files as stored, in order. Raises InputError."""
+        reading = Reading(hashlib.sha256())
+        for file in self.files:
+            take_in(file, reading)
+        assert reading.sha256 is not None
+        return reading.sha256.hexdigest()
 
     def close(self) -> None:
         """Delete the copy of standard input, if there is one."""

@@ -28,9 +28,9 @@ class Survey:
     total: int  #: rows, bad ones included
     bad: int  #: rows with a problem; 0 unless they are skipped
     blank_lines: int  #: of JSON Lines; they are no rows
-    fingerprint: str  #: SHA-256 (64 hex digits) over the bytes of all files as stored, in order
+    fingerprint: str  #: as ``Source.fingerprint()`` gave it while the input was read
     columns: dict[str, ColumnType]  #: in the order they were first seen
-    stamp: Stamp  #: compare with ``Source.stamp()`` at the end: the input must not change under a run
+    stamp: Stamp
 
 
 def row_id(row: Row, column: str) -> str:
@@ -56,6 +56,12 @@ def check_row(row: Row, settings: InputSettings) -> str | None:
         if row.columns.get(column) is None:
             return f'required column "{column}" is missing or null'
     return None
+
+
+def refuse_changed(source: Source, surveyed: Survey) -> None:
+    """Raise InputError unless the input is what it was when it was surveyed: sizes, times and every byte."""
+    if source.stamp() != surveyed.stamp or source.fingerprint() != surveyed.fingerprint:
+        raise InputError("it is not what it was when the run began")
 
 
 def survey(source: Source, settings: InputSettings, *, taken: Collection[str] = (), skip_bad: bool = False) -> Survey:

@@ -57,6 +57,7 @@ class Nights:
     prices: dict[str, Any] = field(default_factory=dict)
     retry_failed: frozenset[str] | None = None
     params: dict[str, Any] = field(default_factory=dict)
+    rehearsal: bool = True
 
     def pipeline(self) -> Pipeline:
         request = {"model": "m-1", "params": self.params}
@@ -84,6 +85,8 @@ class Nights:
                 max_attempts=pipeline.settings.limits.max_attempts,
                 id_column="id",
                 retry_failed=self.retry_failed,
+                rehearsal=self.rehearsal,
+                tail=wired.tail,
             )
             if meanwhile is not None:
                 meanwhile(halt, timed)

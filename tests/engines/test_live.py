@@ -71,6 +71,17 @@ async def test_an_invalid_answer_is_asked_again_with_its_problems(tmp_path: Path
     assert (night.tally.valid, night.tally.invalid) == (40, 1)
 
 
+async def test_attempts_that_brought_no_reply_count_in_later_runs_too(tmp_path: Path) -> None:
+    """Three attempts are a 500 and two invalid replies; the next run has none left, though two replies are stored."""
+    faults = Fault(kind="server_error", times=1, retry_after_s=0.01, retry_after_form="seconds")
+    async with Simulator(scenario(faults, Fault(kind="wrong_shape"))) as server:
+        nights = Nights(tmp_path, server.base_url)
+        assert (await nights.run(rows(TEXTS[:5]))).statuses() == {"failed": 5}
+        assert server.account.total.requests == 15
+        assert (await nights.run(rows(TEXTS[:5]))).statuses() == {"failed": 5}
+        assert server.account.total.requests == 15
+
+
 async def test_a_row_that_stays_invalid_fails_and_is_not_asked_again_until_told(tmp_path: Path) -> None:
     fault = Fault(kind="wrong_shape", match="number 7 ")
     async with Simulator(scenario(fault)) as server:
@@ -198,3 +209,13 @@ async def test_cut_short_it_ends_at_once_and_says_what_may_be_billed(tmp_path: P
         assert time.monotonic() - began < 3
     assert night.statuses() == {}
     assert night.tally.possibly_paid == 4
+
+
+async def test_a_rehearsal_never_serves_a_real_night(tmp_path: Path) -> None:
+    """What the simulator replied is asked again when the address is not this machine's."""
+    async with Simulator(scenario()) as server:
+        nights = Nights(tmp_path, server.base_url)
+        await nights.run(rows(TEXTS))
+        nights.rehearsal = False
+        assert (await nights.run(rows(TEXTS))).statuses() == {"done": 40}
+        assert server.account.total.requests == 80

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from llmbatch.errors import StorageError, UsageError
-from llmbatch.ledger import Ledger, known
+from llmbatch.ledger import Ledger, connect, known
 from llmbatch.types import Outcome, Status
 from tests.ledger.conftest import attempt, body, key, request
 
@@ -210,3 +210,23 @@ def test_kill_9_loses_no_acknowledged_attempt(tmp_path: Path) -> None:
     with duckdb.connect(str(tmp_path / "l.duckdb")) as con:
         stored = {n for (n,) in con.execute("select row_no from attempts").fetchall()}
     assert acknowledged <= stored
+
+
+@pytest.mark.parametrize("limit", [0, 5_000, 200_000])
+def test_no_room_for_a_new_ledger_leaves_none(tmp_path: Path, limit: int) -> None:
+    script = textwrap.dedent(f"""
+        import resource, signal
+        from pathlib import Path
+        from llmbatch.errors import StorageError
+        from llmbatch.ledger import connect
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
+        try:
+            connect(Path({str(tmp_path / "l.duckdb")!r}))
+        except StorageError as error:
+            print(error)
+    """)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "cannot make the ledger" in done.stdout, done.stderr
+    assert list(tmp_path.iterdir()) == []
+    connect(tmp_path / "l.duckdb").close()

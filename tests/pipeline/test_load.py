@@ -87,6 +87,12 @@ def test_overrides_win_and_name_themselves_in_errors(folder: Path) -> None:
             load(folder, overrides=["label=a", bad])
 
 
+def test_the_offline_provider_is_a_model_of_its_own(folder: Path) -> None:
+    real, offline = load(folder), load(folder, overrides=["provider.kind=offline"])
+    assert offline.settings.request.model == "offline/extractive-1"
+    assert real.version != offline.version
+
+
 def test_hooks_may_author_the_schema_and_check(folder: Path) -> None:
     (folder / "schema.json").unlink()
     (folder / "hooks.py").write_text(

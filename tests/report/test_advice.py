@@ -40,7 +40,7 @@ def test_a_run_that_stopped_is_resumed_by_the_same_command() -> None:
 def test_a_full_disk_needs_the_command_again_although_every_row_has_an_outcome() -> None:
     (step,) = next_steps(ended(74))
     assert step.command == TYPED
-    assert step.text.startswith("When the disk has room again, run the same command.")
+    assert step.text.startswith("When the files are whole and have room, run the same command.")
 
 
 def test_the_budget_is_raised_by_what_is_missing() -> None:

@@ -1,0 +1,63 @@
+"""A provider's words about a fault, without what they quote of the request: they are shown, and rows are not."""
+
+from __future__ import annotations
+
+import re
+
+from llmbatch.types import Request
+
+ROW_TEXT = "[row text]"
+_RUN = 12  #: characters in a row that no error has by chance from a prompt
+_LEAST = 3  #: characters between quotation marks, or with a digit among them, that are looked for
+_WORD = re.compile(r"\w+")
+_QUOTED = re.compile(r"(?<!\w)(['\"`])(.+?)\1(?!\w)|[“‘«](.+?)[”’»]", re.S)
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+
+
+def without_echo(words: str, request: Request) -> str:
+    """The words with ``[row text]`` in place of what stands in the request's messages as well.
+
+    That is: any twelve characters in a row, any word that has a digit in it, and anything between quotation marks.
+    Case and white space do not count.
+    """
+    sent = " ".join(" ".join(m["content"].split()) for m in (*request.messages, *request.turns)).casefold()
+    text = " ".join(_ESCAPE.sub(_character, words).split())
+    folded = text.casefold()
+    if len(folded) != len(text):  # some letters fold to two; places would not match
+        text = folded
+    hidden = sorted([*_runs(folded, sent), *_pieces(folded, sent)])
+    parts: list[str] = []
+    at = 0
+    for start, end in hidden:
+        if start > at or not parts:
+            parts += [text[at:start], ROW_TEXT]
+        at = max(at, end)
+    return "".join(parts) + text[at:]
+
+
+def _character(escape: re.Match[str]) -> str:
+    code = int(escape[1], 16)
+    return escape[0] if 0xD800 <= code < 0xE000 else chr(code)
+
+
+def _runs(words: str, sent: str) -> list[tuple[int, int]]:
+    """Places of the longest pieces, of at least twelve characters, that stand in both texts."""
+    found: list[tuple[int, int]] = []
+    at = 0
+    while at <= len(words) - _RUN:
+        if words[at : at + _RUN] not in sent:
+            at += 1
+            continue
+        end = at + _RUN
+        while end < len(words) and words[at : end + 1] in sent:
+            end += 1
+        found.append((at, end))
+        at = end
+    return found
+
+
+def _pieces(words: str, sent: str) -> list[tuple[int, int]]:
+    """Places of quoted pieces and of words with a digit that stand in both texts."""
+    spans = [match.span(2) if match[2] is not None else match.span(3) for match in _QUOTED.finditer(words)]
+    spans += [match.span() for match in _WORD.finditer(words) if any(map(str.isdigit, match[0]))]
+    return [(start, end) for start, end in spans if end - start >= _LEAST and words[start:end] in sent]

@@ -1,0 +1,57 @@
+"""llmbatch that notes every commit as soon as it is durable: what a kill may not take.
+
+    NOTES=FILE [CHECKPOINT=512KB] python -m tests.campaign.noting run PIPELINE ...
+
+A line a commit: the last attempt's ``seq``, and how many bytes the ledger's write-ahead log has now. What the log has
+beyond that is of a commit that nobody was told of.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+
+from llmbatch.cli import main
+from llmbatch.ledger.statements import statements
+
+_connect = duckdb.connect
+
+
+class Noting:
+    """A connection to the ledger."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, path: str) -> None:
+        self._con, self._wal = con, f"{path}.wal"
+        self._notes = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._seq = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._con, name)
+
+    def execute(self, query: str, parameters: Any = None) -> duckdb.DuckDBPyConnection:
+        result = self._con.execute(query, parameters)
+        if query == statements()["insert_attempts"]:
+            self._seq = parameters[0][-1]
+        elif query == "commit":
+            size = os.stat(self._wal).st_size if os.path.exists(self._wal) else 0
+            os.write(self._notes, b"%d %d\n" % (self._seq, size))
+        return result
+
+
+def connect(path: str, *, read_only: bool = False, config: dict[str, Any]) -> Noting:
+    if threshold := os.environ.get("CHECKPOINT"):
+        config = {**config, "checkpoint_threshold": threshold}
+    return Noting(_connect(path, read_only=read_only, config=config), path)
+
+
+def run(argv: Sequence[str]) -> int:
+    duckdb.connect = connect  # type: ignore[assignment]
+    return main(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

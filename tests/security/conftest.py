@@ -1,0 +1,3 @@
+from tests.cli.conftest import serve, shell
+
+__all__ = ["serve", "shell"]
