@@ -4,7 +4,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types campaign bench lock build clean
+.PHONY: help demo test check format lint types campaign campaign-kill campaign-faults campaign-wal bench bench-cpu \
+	bench-flow audit lock build clean
 
 help: ## print the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -31,6 +32,29 @@ lint: $(READY) ## check format and lint
 
 types: $(READY) ## check types (mypy --strict)
 	@$(BIN)/mypy
+
+campaign: campaign-kill campaign-faults campaign-wal ## every long campaign below
+
+campaign-kill: $(READY) ## 200 kills with kill -9 and cut power, compared with unbroken runs (10 minutes)
+	@$(BIN)/python -m tests.campaign.kill
+
+campaign-faults: $(READY) ## every fault of the simulator in one run of 10,000 rows
+	@$(BIN)/python -m tests.campaign.faults
+
+campaign-wal: $(READY) ## the ledger's log cut and flipped at many places
+	@$(BIN)/python -m tests.campaign.wal
+
+bench: bench-cpu bench-flow ## every benchmark below
+
+bench-cpu: $(READY) ## CPU per row, beside a plain SDK loop and bare aiohttp
+	@$(BIN)/python -m tests.bench.cpu
+
+bench-flow: $(READY) ## limits, retries and outages, beside a plain SDK loop with its own retries
+	@$(BIN)/python -m tests.bench.flow
+
+audit: $(READY) ## look the locked versions up in the vulnerability database
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@$(BIN)/python -m pip_audit --require-hashes --disable-pip --requirement requirements.lock
 
 format: $(READY) ## format the code and mend what lint can
 	@$(BIN)/ruff format .
