@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types campaign campaign-kill campaign-faults campaign-wal bench bench-cpu \
+.PHONY: help demo test test-all check format lint types campaign campaign-kill campaign-faults campaign-wal bench bench-cpu \
 	bench-flow audit lock build clean
 
 help: ## print the targets
@@ -22,6 +22,9 @@ demo: $(READY) ## run both pipelines on sample_data, with no key and no network
 	$(BIN)/llmbatch run pipelines/summarise --input sample_data/articles.parquet --provider offline
 
 test: $(READY) ## run the tests (under 6 minutes)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: $(READY) ## run every test, the slow ones too: disks filled, hostile inputs, security, fuzzing (15 minutes)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(READY) lint types test ## format, lint, types and tests: what CI runs

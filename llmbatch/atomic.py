@@ -27,8 +27,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes the place of ``path`` when the block ends well, and is removed when it does not.
 
     Makes the folder if need be (0700); the file is 0600 whatever the umask. Removes what killed processes left
-    behind. Symbolic links of the user's own, and root's, are followed. Raises StorageError for every OSError, in the block too, and
-    when somebody else's link is on the way, or ``path`` is no regular file.
+    behind. Symbolic links of the user's own, and root's, are followed. Raises StorageError for every OSError, in the
+    block too, and when somebody else's link is on the way, or ``path`` is no regular file.
     """
     try:
         target = _target(path)

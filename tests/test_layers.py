@@ -49,7 +49,8 @@ def test_imports_point_down(path: Path) -> None:
         there = name.split(".")[1]
         if there == here or there == "__version__":
             continue
-        assert LAYERS[there] < LAYERS[here], f"{path.name} (layer {LAYERS[here]}) imports {there} (layer {LAYERS[there]})"
+        upward = f"{path.name} (layer {LAYERS[here]}) imports {there} (layer {LAYERS[there]})"
+        assert LAYERS[there] < LAYERS[here], upward
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if home(p) in PURE], ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmbatch.cli.gate import dumped, shown
 from llmbatch.cli.order import ledger_file
 from llmbatch.errors import Exit, StorageError, UsageError
 
@@ -57,16 +58,13 @@ def doctor(
             ledgers.remove_leftovers(path)
             if not found.healthy and found.repairable:
                 mended = ledgers.repair(path)
-            found_after = ledgers.examine(path)
-        else:
-            found_after = found
+        healthy = ledgers.examine(path).healthy if repair else found.healthy
     if json:
-        _print({**_facts(found), "last_owner_died": lock.died, "repair": asdict(mended) if mended else None})
+        repaired = asdict(mended) if mended else None
+        typer.echo(dumped({**_facts(found), "last_owner_died": lock.died, "repair": repaired}))
     else:
-        typer.echo("\n".join(_told(found, lock.died)))
-        if mended:
-            typer.echo("\n".join(_mended(mended)))
-    return Exit.OK if found_after.healthy else Exit.STORAGE
+        typer.echo(shown("\n".join([*_told(found, lock.died), *(_mended(mended) if mended else [])])))
+    return Exit.OK if healthy else Exit.STORAGE
 
 
 def gc(
@@ -91,9 +89,9 @@ def gc(
     with ledgers.Lock(path):
         collected = ledgers.collect(path, keep_nights, dry_run=dry_run)
     if json:
-        _print({**asdict(collected), "dropped_usd": float(collected.dropped_usd), "dry_run": dry_run})
+        typer.echo(dumped({**asdict(collected), "dropped_usd": float(collected.dropped_usd), "dry_run": dry_run}))
     else:
-        typer.echo("\n".join(_swept(collected, keep_nights)))
+        typer.echo(shown("\n".join(_swept(collected, keep_nights))))
 
 
 def _existing(pipeline: Path, ledger: Path | None) -> Path:
@@ -119,8 +117,8 @@ def _told(found: Diagnosis, died: str | None) -> list[str]:
         lines.append(f"  schema version {found.schema_version}, {size}")
     if counts := found.counts:
         lines.append(
-            f"  {counts['runs']:,} runs ({counts['unfinished_runs']:,} unfinished), {counts['attempts']:,} attempts"
-            f" under {counts['keys']:,} keys, {counts['outcomes']:,} outcomes"
+            f"  runs {counts['runs']:,} (unfinished {counts['unfinished_runs']:,}), attempts {counts['attempts']:,},"
+            f" keys {counts['keys']:,}, outcomes {counts['outcomes']:,}"
         )
     if found.last_seq is not None and found.recorded_seq is not None:
         lines.append(f"  last attempt {found.last_seq:,}, recorded {found.recorded_seq:,}")
@@ -165,9 +163,3 @@ def _swept(done: Collected, keep_nights: int) -> list[str]:
 
 def _bytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count:,} bytes"
-
-
-def _print(facts: dict[str, Any]) -> None:
-    import orjson
-
-    typer.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())

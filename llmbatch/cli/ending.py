@@ -15,6 +15,7 @@ import typer
 from llmbatch import ledger as ledgers
 from llmbatch import report as reports
 from llmbatch.atomic import write_text
+from llmbatch.cli.gate import complain, escaped
 from llmbatch.cli.order import command, how_to_go_on
 from llmbatch.cli.wiring import Wired
 from llmbatch.errors import Exit, InputError, Stop, StorageError
@@ -190,9 +191,8 @@ def _last_word(night: Night, answered: Answered, report: reports.RunReport, text
     """Print the report, and where to find the rest."""
     order = night.order
     if order.json:
-        typer.echo(text)
+        typer.echo(escaped(text))
     elif not order.quiet:
         typer.echo(reports.text(report, color=sys.stdout.isatty()))
     if answered.reason is not None:
-        typer.echo(f"llmbatch: {answered.reason.message}", err=True)
-        typer.echo(f"  {answered.reason.hint or how_to_go_on()}", err=True)
+        complain(answered.reason.message, answered.reason.hint or how_to_go_on())

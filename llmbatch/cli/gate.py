@@ -24,10 +24,14 @@ def shown(text: str) -> str:
 
 
 def dumped(facts: Any) -> str:
-    """Facts as indented JSON, with escapes in place of what a terminal would obey: the same data."""
+    """Facts as indented JSON, fit for a terminal."""
     import orjson
 
-    text = orjson.dumps(facts, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NAIVE_UTC).decode()
+    return escaped(orjson.dumps(facts, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NAIVE_UTC).decode())
+
+
+def escaped(text: str) -> str:
+    """JSON with escapes in place of what a terminal would obey: the same data."""
     return hide_values(_OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 

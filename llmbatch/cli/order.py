@@ -66,11 +66,16 @@ class Order:
         return float("inf") if self.wait == "forever" else seconds(self.wait, "--wait")
 
 
-def refuse_foreign_links(order: Order) -> None:
-    """Raise UsageError when somebody else's link would lead what is written elsewhere: before the run, not after it."""
+def refuse_paths(order: Order) -> None:
+    """Raise UsageError, before the run and not after it, when what is written would end elsewhere.
+
+    That is: over somebody else's link, or where DuckDB takes a ledger's name for an address (``md:x``) or a query.
+    """
     for path in (order.output_folder, order.ledger_file):
         if (link := foreign_link(path)) is not None:
             raise UsageError(f"{link} is a link that belongs to another user", hint="remove it, or write elsewhere")
+    if re.match(r"[\w+.-]*:", str(order.ledger_file)) or "?" in str(order.ledger_file):
+        raise UsageError(f"--ledger {order.ledger_file}: DuckDB takes no such file name", hint="leave out : and ?")
 
 
 def command() -> tuple[str, ...]:

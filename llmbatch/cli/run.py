@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llmbatch.cli.order import Order, refuse_foreign_links
+from llmbatch.cli.order import Order, refuse_paths
 
 EXIT_STATUS = """EXIT STATUS
 
@@ -156,5 +156,5 @@ def run(
         quiet=quiet,
         verbose=verbose,
     )
-    refuse_foreign_links(order)
+    refuse_paths(order)
     return run_night(order)

@@ -5,8 +5,9 @@ waits, checks, reads its input      ends it: nothing was sent
 opens the ledger, answers rows      lets calls in flight end           cuts them short
 writes results and reports          lets it write them                 ends it: the older files stay whole
 
-After rows were answered, for however short a time, results and reports are written. What is stored stays stored. A
-signal that is ignored when the run begins (nohup; a background process of a script) stays ignored.
+Once the ledger is open, the run ends with results and reports for what it has, unless a signal ends their writing. What
+is stored stays stored in any case. A signal that is ignored when the run begins (nohup; a background process of a
+script) stays ignored.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ class Signals:
 
     def _end_if_again(self, reason: Interrupted, again: bool) -> None:
         if again:
+            reason.message += " while results and reports were written; those not finished are as they were"
             self._end(reason, again)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import socket
 import time
@@ -17,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import orjson
 
 from llmbatch.errors import LedgerLocked, StorageError
 
@@ -90,12 +91,12 @@ def _sign(file: int) -> None:
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "started_at": started}
     with contextlib.suppress(OSError):
         os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(owner).encode(), 0)
+        os.pwrite(file, orjson.dumps(owner), 0)
 
 
 def _owner(file: int) -> str | None:
     try:
-        owner = json.loads(os.pread(file, 4096, 0))
+        owner = orjson.loads(os.pread(file, 4096, 0))
         return f"pid {owner['pid']} on {owner['host']}, since {owner['started_at']}"
     except (ValueError, KeyError, TypeError):
         return None

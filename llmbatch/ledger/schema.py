@@ -135,6 +135,8 @@ def _unusable(path: Path, error: duckdb.Error) -> LedgerLocked | StorageError:
             f"another process has the ledger open: {pid[0] if pid else words}",
             hint="wait until it has ended; `llmbatch status` works meanwhile",
         )
+    if "Could not write" in words or "No space left" in words:
+        return storage_error(f"cannot open the ledger {path}", error)
     if "WAL" in words:
         hint = "`llmbatch doctor PIPELINE` says what happened and how to go on; nothing was changed"
     else:

@@ -46,7 +46,7 @@ def recorded(ledger: Path) -> int | None:
         return None
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}", hint="mend its permissions") from error
-    if len(text) != _BYTES or not text[:-1].isdigit():
+    if len(text) != _BYTES or not text[:-1].isdigit() or not text.endswith(b"\n"):
         raise StorageError(
             f"{path} does not hold the number of the last stored attempt",
             hint="`llmbatch doctor PIPELINE --repair` writes it anew from what the ledger holds",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from itertools import islice
 from math import inf, log
 
 from llmbatch.limits.calls import Admitted
@@ -12,6 +13,7 @@ _ROWS, _MOST_ROWS = 10, 200  #: distinct rows that must fail in a row, so that o
 _CHANCE = 1e-6  #: of opening by accident, where a steady share of the calls fails
 _ON_THEIR_WAY = 10  #: more rows for each call that may yet be answered
 _MEMORY = 0.99  #: of the usual share, for each answer
+_SUSPECTS = 10_000  #: rows that are remembered to fail by themselves
 _FIRST_S = 1.0
 _LONGEST_S = 30.0
 
@@ -20,7 +22,10 @@ class Breaker:
     """Opens when distinct rows fail in a row for the provider's reasons: ten, or more where faults are usual.
 
     Faults often end sooner than answers, so a server that fails a third of its calls can show many faults in a row.
-    Calls that were let go since the last answer, before a failed one, and are still on their way tell of that.
+    Calls that were let go since the first of them, before a failed one, and are still on their way tell of that.
+    Answers to calls that were let go earlier say nothing: in an outage they are of the time before it. A row that
+    failed while others were answered is suspect, and when it fails again that says nothing of the provider: the end of
+    a run is often a handful of such rows.
 
     Open, it lets one probe through at a time, after 1 s, 2 s, 4 s ... 30 s; the first that is answered closes it.
     """
@@ -28,11 +33,12 @@ class Breaker:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._failed: set[int] = set()  #: rows, since the last answer
+        self._suspects: dict[int, None] = {}  #: rows, in order
         self._faults = 0  #: calls, since the last answer
         self._past_faults = 0.0  #: calls before that, the latest weighing most
         self._past_calls = 0.0
         self._answered_at = -inf
-        self._latest = -inf  #: when the youngest of the failed calls was admitted
+        self._eldest, self._latest = inf, -inf  #: when the first and the last of the failed calls were admitted
         self._probes = 0
         self._probe_at = 0.0
         self.is_open = False
@@ -47,7 +53,10 @@ class Breaker:
             if call.probe:
                 self._postpone(now)
             return False
+        if call.row_no in self._suspects:
+            return False
         self._failed.add(call.row_no)
+        self._eldest = min(self._eldest, call.at)
         self._latest = max(self._latest, call.at)
         self._faults += 1
         if len(self._failed) < _ROWS or len(self._failed) < self._needed(in_flight):
@@ -64,18 +73,30 @@ class Breaker:
         """
         if self.is_open and not call.probe:
             return False
+        if self._failed and call.at < self._eldest:
+            self._past_calls += 1
+            return False
         closes, self.is_open = self.is_open, False
         if not closes:  # an outage is not usual
+            self._suspect()
             self._past_faults = _MEMORY * self._past_faults + self._faults
             self._past_calls = _MEMORY * self._past_calls + self._faults + 1
         self._faults = 0
-        self._answered_at, self._latest = now, -inf
+        self._answered_at, self._eldest, self._latest = now, inf, -inf
         self._failed.clear()
+        self._suspects.pop(call.row_no, None)
         return closes
+
+    def _suspect(self) -> None:
+        """The provider answers, so the rows that failed may be to blame themselves."""
+        self._suspects |= dict.fromkeys(self._failed)
+        for row_no in list(islice(self._suspects, max(0, len(self._suspects) - _SUSPECTS))):
+            del self._suspects[row_no]
 
     def _needed(self, in_flight: Iterable[Admitted]) -> float:
         """Rows that must fail in a row so that accident is out of the question."""
-        on_their_way = sum(self._answered_at <= other.at <= self._latest for other in in_flight)
+        since = max(self._answered_at, self._eldest)
+        on_their_way = sum(since <= other.at <= self._latest for other in in_flight)
         usual = self._past_faults / self._past_calls if self._past_calls else 0.0
         rows = log(_CHANCE) / log(usual) if usual else 0.0
         return min(max(rows, _ROWS), _MOST_ROWS) + _ON_THEIR_WAY * on_their_way

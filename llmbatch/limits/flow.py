@@ -41,6 +41,11 @@ class Flow:
         """Calls admitted and not ended."""
         return len(self._calls)
 
+    @property
+    def probing(self) -> bool:
+        """Whether the next call is a probe of a provider that seems to be down."""
+        return self._breaker.is_open and self._probe is None
+
     def unfit(self, tokens: int) -> str | None:
         """Why a call of so many tokens can never go; None when it can."""
         if not self._tokens.never_fits(tokens):

@@ -59,7 +59,7 @@ class _Waiter:
 
 
 class Gate:
-    """Admits calls in order of arrival, each as soon as every limit lets it.
+    """Admits calls in order of arrival, each as soon as every limit lets it. A probe of a provider is any of them.
 
     Args:
         settings: [limits] of the pipeline.
@@ -78,7 +78,8 @@ class Gate:
     ) -> None:
         self._clock = clock
         self._changes = Changes(clock(), on_change)
-        self._flow = Flow(settings, rng or random.Random(), self._changes, clock())
+        self._rng = rng or random.Random()
+        self._flow = Flow(settings, self._rng, self._changes, clock())
         self._patience_s = settings.outage_patience_s
         self._queue: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -148,6 +149,8 @@ class Gate:
     def _pump(self) -> None:
         """Let go whoever may go, from the head of the queue; then set the timer for the next."""
         now = self._clock()
+        if self._flow.probing and len(self._queue) > 1:
+            self._draw()
         while self._queue:
             waiter = self._queue[0]
             if not waiter.future.done():
@@ -159,6 +162,13 @@ class Gate:
                 else:
                     waiter.future.set_result(self._flow.admit(waiter.row_no, waiter.tokens, now))
             self._queue.popleft()
+
+    def _draw(self) -> None:
+        """Move any waiter to the head, for a probe: those who stand there may all be rows that fail by themselves."""
+        drawn = self._rng.randrange(len(self._queue))
+        waiter = self._queue[drawn]
+        del self._queue[drawn]
+        self._queue.appendleft(waiter)
 
     def _fault(self, tokens: int, now: float) -> Rejected | Stop | StorageError | None:
         """Why a call cannot go at all."""

@@ -92,7 +92,7 @@ def read_status(path: Path) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror}", hint="check its permissions") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise StorageError(f"{path}: is no status file", hint="remove it; the next run writes a new one") from error
 
 

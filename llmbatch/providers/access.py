@@ -145,9 +145,8 @@ def _from_file(path: Path) -> str:
     try:
         if path.is_symlink() and path.lstat().st_uid not in (os.geteuid(), 0):
             raise UsageError(f"api_key_file {path} is a link that belongs to another user", hint="name the file itself")
-        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(number, "rb") as file:
-            _refuse_shared(path, os.fstat(number))
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            _refuse_shared(path, os.fstat(file.fileno()))
             return file.read(_LONGEST_KEY).decode("ascii", "replace").strip()
     except OSError as error:
         raise UsageError(f"api_key_file {path} cannot be read: {error.strerror}") from None

@@ -25,7 +25,7 @@ def without_echo(words: str, request: Request) -> str:
     folded = text.casefold()
     if len(folded) != len(text):  # some letters fold to two; places would not match
         text = folded
-    hidden = sorted([*_runs(folded, sent), *_pieces(folded, sent)])
+    hidden = sorted(_trimmed(folded, *span) for span in (*_runs(folded, sent), *_pieces(folded, sent)))
     parts: list[str] = []
     at = 0
     for start, end in hidden:
@@ -54,6 +54,15 @@ def _runs(words: str, sent: str) -> list[tuple[int, int]]:
         found.append((at, end))
         at = end
     return found
+
+
+def _trimmed(words: str, start: int, end: int) -> tuple[int, int]:
+    """The place without spaces and marks at its ends, which are the provider's as likely as the row's."""
+    while start < end - 1 and not words[start].isalnum():
+        start += 1
+    while start < end - 1 and not words[end - 1].isalnum():
+        end -= 1
+    return start, end
 
 
 def _pieces(words: str, sent: str) -> list[tuple[int, int]]:

@@ -180,17 +180,28 @@ def _client(settings: ProviderSettings, timeout_s: float) -> openai.AsyncOpenAI:
         logging.getLogger(name).propagate = False
     azure = os.environ.get("AZURE_OPENAI_ENDPOINT") if settings.base_url is None else None
     url = access.base_url(settings if not azure else settings.model_copy(update={"base_url": azure}))
-    http = openai.DefaultAioHttpClient(
-        timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, 30.0)),
-        limits=httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
-        follow_redirects=False,
-    )
+    http = _http(timeout_s)
     if azure:
         try:
             return openai.AsyncAzureOpenAI(max_retries=0, http_client=http)
         except openai.OpenAIError as error:
             raise UsageError(f"Azure: {error}") from None
     return openai.AsyncOpenAI(api_key=access.api_key(settings, url), base_url=url, max_retries=0, http_client=http)
+
+
+def _http(timeout_s: float) -> httpx2.AsyncClient:
+    try:
+        return openai.DefaultAioHttpClient(
+            timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, 30.0)),
+            limits=httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
+            follow_redirects=False,
+        )
+    except OSError as error:
+        named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR") or "the system's certificates"
+        raise UsageError(
+            f"the certificates of the authorities to trust cannot be read: {named}: {error.strerror or error}",
+            hint="correct SSL_CERT_FILE or SSL_CERT_DIR, or unset it",
+        ) from None
 
 
 def _rate_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -89,7 +89,7 @@ class Direct:
     def _open(self) -> aiohttp.ClientSession:
         """The session; it belongs to the running loop. The limiter decides what is in flight, never the pool."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, ssl=httpx2.create_ssl_context()),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
         )

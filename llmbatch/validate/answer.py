@@ -82,7 +82,7 @@ def _mended(text: str) -> Json:
         raise ValueError(problem)
     try:
         return loads(repair_json(text, skip_json_loads=True))
-    except ValueError:
+    except Exception:  # noqa: BLE001 - what the repairer makes of a model's text may break its own assumptions
         raise ValueError(problem) from None
 
 

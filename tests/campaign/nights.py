@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import orjson
+
 from llmbatch.simulator import Account, Fault, Latency, Scenario, Served, Server, Simulator
 from llmbatch.simulator.asked import Asked
 from llmbatch.simulator.brain import BRAINS, Echo
@@ -20,7 +23,8 @@ from llmbatch.types import Json
 from tests.cli.conftest import TOML, Shell, serving
 
 ROOT = Path(__file__).parents[2]
-CONCURRENCY = 32
+INPUT = "in.jsonl"
+CONCURRENCY = 16
 PRICES = "\n[prices.m-1]\ninput = 0.25\noutput = 2.0\n"
 
 
@@ -54,7 +58,10 @@ class Steady(Echo):
         found = re.search(r"number (\d+)", asked.user_text)
         assert found is not None
         n = int(found[1])
-        refused = sum(message["role"] == "assistant" for message in asked.messages)
+        wrong = re.search(
+            r"wrong answer (\d)", " ".join(m["content"] for m in asked.messages if m["role"] == "assistant")
+        )
+        refused = int(wrong[1]) + 1 if wrong else 0  # a conversation holds the last wrong answer only
         if self.stubborn(n) or refused < (n % 7 == 2) + (n % 49 == 2):
             return {"result": f"wrong answer {refused} to ticket {n}"}
         return {"summary": f"answer {refused} to ticket {n}"}
@@ -71,6 +78,10 @@ class Clocked(Account):
         super().add(served)
         self.ready_at.append(time.monotonic())
 
+    def since(self, first: int) -> list[tuple[Served, float]]:
+        """Requests from the first-th on, and when their answers were ready."""
+        return list(zip(self.requests[first:], self.ready_at[first:], strict=True))
+
 
 def scenario(seed: int) -> Scenario:
     """Answers after 20 ms or more; of the calls for shaky rows two in five fail at first, before or after payment."""
@@ -78,14 +89,12 @@ def scenario(seed: int) -> Scenario:
     def at_first(kind: str, share: float, **more: Any) -> Fault:
         return Fault(kind=kind, match="Shaky", times=1, share=share, **more)
 
-    soon = {"retry_after_s": 0.02, "retry_after_form": "seconds"}
     return Scenario(
         seed=seed,
         latency=Latency(median_ms=20, sigma=0.5),
         server=Server(brain="echo"),
         fault=(
-            at_first("server_error", 0.2, **soon),
-            at_first("rate_limited", 0.02, **soon),
+            at_first("server_error", 0.2, retry_after_s=0.02, retry_after_form="seconds"),
             at_first("reset_before", 0.1),
             at_first("reset_mid", 0.05),
             at_first("reset_after_execution", 0.05),
@@ -108,10 +117,26 @@ class Folder(Shell):
         folder.mkdir(parents=True)
         super().__init__(folder)
         (self.pipeline / "pipeline.toml").write_text(TOML + PRICES)
-        self.notes = folder / "notes"
-        self.env |= {"NOTES": str(self.notes), "PYTHONPATH": str(ROOT)}
         self.ledger = folder / ".llmbatch/label.duckdb"
-        self.results = folder / "results/label/results.jsonl"
+        self.wal = folder / ".llmbatch/label.duckdb.wal"
+        self.results_file = folder / "results/label/results.jsonl"
+        self._notes = folder / "notes"
+        self.env |= {"NOTES": str(self._notes), "PYTHONPATH": str(ROOT)}
+
+    def copy(self, to: Path) -> Folder:
+        """The same folder in another place."""
+        copy = Folder(to)
+        shutil.copytree(self.folder, to, dirs_exist_ok=True)
+        return copy
+
+    @property
+    def checkpoints_often(self) -> bool:
+        """Whether DuckDB takes its log into the database at every 512 KB."""
+        return "CHECKPOINT" in self.env
+
+    @checkpoints_often.setter
+    def checkpoints_often(self, often: bool) -> None:
+        self.env |= {"CHECKPOINT": "512KB"} if often else {}
 
     def start(self, *args: object, **popen: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tests.campaign.noting", *map(str, args)]
@@ -120,13 +145,38 @@ class Folder(Shell):
 
     def begin(self, input: str, server: Simulator) -> subprocess.Popen[str]:
         """Start a run."""
-        return self.start(
-            "run", "label", "-i", input, "--base-url", server.base_url, "--concurrency", CONCURRENCY, "--quiet",
-            "--max-failed", "100%",
-        )  # fmt: skip
+        where = ("-i", input, "--base-url", server.base_url)
+        return self.start("run", "label", *where, "--concurrency", CONCURRENCY, "--max-failed", "100%", "--quiet")
 
     def finish(self, input: str, server: Simulator) -> None:
         """Run to the end."""
         process = self.begin(input, server)
         _, err = process.communicate(timeout=300)
         assert (process.returncode, err) == (0, ""), err
+
+    @property
+    def durable_seq(self) -> int:
+        """The last attempt whose commit llmbatch was told of."""
+        return max(int(line.split()[0]) for line in self._notes.read_text().splitlines())
+
+    @property
+    def durable_bytes(self) -> int:
+        """The length of the ledger's log after the last commit that llmbatch was told of."""
+        return int(self._notes.read_bytes()[-40:].split()[-1])
+
+    @property
+    def wal_bytes(self) -> int:
+        """Length of the ledger's log now."""
+        try:
+            return self.wal.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def failed(self) -> list[dict[str, Any]]:
+        """The failed rows, without their last replies: those have a number and a time of their own."""
+        lines = (self.folder / "results/label/failed.jsonl").read_bytes().splitlines()
+        return [{name: value for name, value in orjson.loads(line).items() if name != "last_reply"} for line in lines]
+
+    def leftovers(self) -> list[Path]:
+        """Temporary files that should be gone."""
+        return [path for path in self.folder.rglob("*") if path.suffix in {".tmp", ".spill", ".new"}]

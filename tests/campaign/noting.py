@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -25,7 +26,7 @@ class Noting:
     """A connection to the ledger."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, path: str) -> None:
-        self._con, self._wal = con, f"{path}.wal"
+        self._con, self._wal = con, Path(f"{path}.wal")
         self._notes = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._seq = 0
 
@@ -37,7 +38,7 @@ class Noting:
         if query == statements()["insert_attempts"]:
             self._seq = parameters[0][-1]
         elif query == "commit":
-            size = os.stat(self._wal).st_size if os.path.exists(self._wal) else 0
+            size = self._wal.stat().st_size if self._wal.exists() else 0
             os.write(self._notes, b"%d %d\n" % (self._seq, size))
         return result
 

@@ -93,7 +93,7 @@ class Shell:
         if expect is not None:
             assert process.returncode == expect, f"exit {process.returncode}\n{out}\n{err}"
         assert "Traceback" not in err
-        return subprocess.CompletedProcess(args, process.returncode, out, err)
+        return subprocess.CompletedProcess([str(a) for a in args], process.returncode, out, err)
 
     def run(self, *args: object, url: str | None = None, expect: int | None = 0, **options: Any) -> dict[str, Any]:
         """`llmbatch run label ARGS`; returns report.json."""

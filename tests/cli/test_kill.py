@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
-from tests.campaign.kill import campaign
+from tests.campaign.kill import broken, unbroken
+from tests.campaign.moments import answering, checking, committing, reporting, writing
+from tests.campaign.nights import CONCURRENCY
 
 
 def test_killed_at_random_moments_a_night_ends_as_an_unbroken_one(tmp_path: Path) -> None:
-    broken = campaign(tmp_path, rows=1_200, kills=3, seed=7)
-    assert broken.same_bytes
-    assert broken.sent_after_all == 0
-    assert broken.paid_twice <= broken.most_allowed
+    night = unbroken(tmp_path, seed=7, count=600)
+    moments = [answering, checking, committing, writing, reporting]
+    kills = broken(night, night.before.copy(tmp_path / "night"), moments, seed=7, more_runs=1)
+    assert [kill.moment for kill in kills][:4] == moments[:4]
+    assert all(kill.in_flight <= CONCURRENCY for kill in kills)
+    assert all(kill.oldest_ms < 1_000 for kill in kills)  # 100 on a machine that has nothing else to do
+    assert {kill.paid_twice for kill in kills if kill.moment in (checking, writing, reporting)} == {0}

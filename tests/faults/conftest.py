@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import polars as pl
 import pytest
 
 from llmbatch.cli.app import main
@@ -29,7 +30,7 @@ class Desk(Shell):
             code = main([str(arg) for arg in args])
         if expect is not None:
             assert code == expect, f"exit {code}\n{out.getvalue()}\n{err.getvalue()}"
-        return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
+        return subprocess.CompletedProcess([*map(str, args)], code, out.getvalue(), err.getvalue())
 
     def put(self, data: bytes, name: str = "in.jsonl") -> str:
         (self.folder / name).write_bytes(data)
@@ -39,6 +40,14 @@ class Desk(Shell):
         """Run over a file with the offline provider; its results."""
         self.run("-i", name, "--provider", "offline", *args, expect=expect)
         return self.results()
+
+    def frame(self) -> pl.DataFrame:
+        return pl.read_parquet(self.folder / "results/label/results.parquet", glob=False)
+
+    def price(self, input: str, output: str) -> None:
+        """Dollars per million tokens of the model."""
+        with (self.pipeline / "pipeline.toml").open("a") as file:
+            file.write(f"[prices.m-1]\ninput = {input}\noutput = {output}\n")
 
     def report(self) -> dict[str, Any]:
         report: dict[str, Any] = orjson.loads((self.folder / "results/label/report.json").read_bytes())

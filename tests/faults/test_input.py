@@ -1,6 +1,7 @@
 """What is wrong with input files: a clear error before anything is sent, or an outcome on record."""
 
 import gzip
+import io
 import json
 import os
 import shutil
@@ -16,7 +17,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import orjson
 import polars as pl
 import pytest
 
@@ -38,8 +38,6 @@ def with_id(value: Any) -> bytes:
 
 
 def parquet(frame: pl.DataFrame, **options: Any) -> bytes:
-    import io
-
     out = io.BytesIO()
     frame.write_parquet(out, **options)
     return out.getvalue()
@@ -53,7 +51,7 @@ UNUSABLE: dict[str, tuple[str, bytes, str]] = {
     "100,000 columns": ("in.jsonl", lines({f"c{n}": n for n in range(100_000)}), "in.jsonl:1: more than 10000"),
     "200 levels deep": ("in.jsonl", ROW + nested(200), "in.jsonl:2: values are nested deeper than 128"),
     "50,000 levels deep": ("in.jsonl", ROW + nested(50_000), "in.jsonl:2:"),
-    "half a surrogate pair": ("in.jsonl", ROW + rb'{"id":"b","text":"\ud83d x"}' + b"\n", "in.jsonl:2:20: no low surrog"),
+    "half a surrogate pair": ("in.jsonl", ROW + rb'{"id":"b","text":"\ud83d x"}' + b"\n", ":2:19: no low surrogate"),
     "NUL bytes": ("in.jsonl", ROW + b"\0" * 4096, "in.jsonl:2:1"),
     "torn last line": ("in.jsonl", ROW + b'{"id":"b","te', "in.jsonl:2:14: unexpected end of data"),
     "invalid UTF-8": ("in.jsonl", ROW + b'{"id":"b","text":"caf\xe9"}\n', "in.jsonl:2:22: invalid UTF-8"),
@@ -102,6 +100,11 @@ def make_fifo(desk: Desk) -> str:
     return "pipe"
 
 
+def link(desk: Desk, target: str) -> str:
+    (desk.folder / "link").symlink_to(target)
+    return "link"
+
+
 PLACES: list[tuple[str, Callable[[Desk], str], str]] = [
     ("a folder", lambda desk: "label", "is a folder"),
     ("nothing", lambda desk: "absent.jsonl", "no such file"),
@@ -109,8 +112,8 @@ PLACES: list[tuple[str, Callable[[Desk], str], str]] = [
     ("a FIFO", make_fifo, "is not a regular file"),
     ("/dev/null", lambda desk: "/dev/null", "is not a regular file"),
     ("/dev/zero", lambda desk: "/dev/zero", "is not a regular file"),
-    ("a link to nowhere", lambda desk: (os.symlink("nowhere", desk.folder / "link"), "link")[1], "no such file"),
-    ("a link to itself", lambda desk: (os.symlink("loop", desk.folder / "loop"), "loop")[1], "symbolic link"),
+    ("a link to nowhere", lambda desk: link(desk, "nowhere"), "No such file"),
+    ("a link to itself", lambda desk: link(desk, "link"), "symbolic link"),
     ("too long a name", lambda desk: "x" * 5000, "too long"),
 ]
 
@@ -142,7 +145,9 @@ def test_a_file_without_permission_is_refused(desk: Desk) -> None:
     assert done.stderr.startswith("llmbatch: in.jsonl: cannot be read: Permission denied\n")
 
 
-@pytest.mark.parametrize("name", ["a b.jsonl", "it's \"it\".jsonl", "two\nlines.jsonl", "[1]*?.jsonl", "-x.jsonl", "ü😀"])
+@pytest.mark.parametrize(
+    "name", ["a b.jsonl", 'it\'s "it".jsonl', "two\nlines.jsonl", "[1]*?.jsonl", "-x.jsonl", "ü😀"]
+)
 def test_strange_file_names_are_names(desk: Desk, name: str) -> None:
     desk.put(ROW, name)
     assert [row["llmbatch_status"] for row in desk.night(f"./{name}")] == ["done"]
@@ -151,6 +156,7 @@ def test_strange_file_names_are_names(desk: Desk, name: str) -> None:
     assert len(desk.night("*")) == 2, "a glob"
 
 
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's advice, from 1 MiB on
 @pytest.mark.parametrize("size", [1_000_000, 5_000_000])
 def test_long_lines_are_answered(desk: Desk, echo: Simulator, size: int) -> None:
     long = ("word " * (size // 5))[:size]
@@ -164,13 +170,22 @@ def test_long_lines_are_answered(desk: Desk, echo: Simulator, size: int) -> None
     assert echo.account.total.requests == before
 
 
-def test_one_of_a_thousand_columns_is_no_reason_to_stop(desk: Desk) -> None:
+def test_five_thousand_columns_are_kept(desk: Desk) -> None:
     wide = {**GOOD, **{f"c{n}": n for n in range(5_000)}}
-    assert orjson.loads(orjson.dumps(desk.night(desk.put(lines(wide)))[0])) | wide == desk.results()[0]
+    (row,) = desk.night(desk.put(lines(wide)))
+    assert {name: row[name] for name in wide} == wide
 
 
 def test_bad_lines_can_be_left_out_and_are_on_record(desk: Desk) -> None:
-    bad = [b'{"id":"b","te', rb'{"id":"b","text":"\ud83d"}', nested(200).strip(), b"\0\0", b"[1]", b'{"id":"b"}', b"\xff"]
+    bad = [
+        b'{"id":"b","te',
+        rb'{"id":"b","text":"\ud83d"}',
+        nested(200).strip(),
+        b"\0\0",
+        b"[1]",
+        b'{"id":"b"}',
+        b"\xff",
+    ]
     name = desk.put(ROW + b"\n".join(bad) + b"\n" + lines({"id": "z", "text": "y"}))
     results = desk.night(name, "--skip-bad-rows")
     assert [row["llmbatch_status"] for row in results] == ["done", *["skipped"] * len(bad), "done"]
@@ -204,28 +219,28 @@ def test_no_rows_give_results_without_rows(desk: Desk, name: str) -> None:
     desk.run("-i", desk.put(data, name), "--provider", "offline")
     assert desk.report()["rows"]["total"] == 0
     if name == "in.parquet":
-        assert pl.read_parquet(desk.folder / "results/label/results.parquet").columns[:2] == ["id", "text"]
+        assert desk.frame().columns[:2] == ["id", "text"]
     else:
         assert desk.results() == []
 
 
 NASTY: dict[str, Any] = {
-    "id": "n\0\u2028", "text": "a\0b\u2028c\x0bd\x1ce😀\u202e\ufeff", "int": 2**53 + 1, "huge": 2**64 - 1, "low": -(2**63),
-    "float": 1e-320, "zero": -0.0, "bool": False, "null": None, "empty": "", "list": [[], [1, None]], "blank": {"": {" ": 1}},
-    "quote": '"\\\n\r\t</script>=cmd|A1', "é": 1, "e\u0301": 2, "a.b": 3, "^x$": 4,
+    "id": "n\0\u2028", "text": "a\0b\u2028c\x0bd\x1ce😀\u202e\ufeff", "quote": '"\\\n\r\t</script>=cmd|A1', "empty": "",
+    "int": 2**53 + 1, "huge": 2**64 - 1, "low": -(2**63), "float": 1e-320, "zero": -0.0, "bool": False, "null": None,
+    "list": [[], [1, None]], "blank": {"": {" ": 1}}, "é": 1, "e\u0301": 2, "a.b": 3, "^x$": 4,
 }  # fmt: skip
 
 
 def test_nasty_values_survive_json_lines_to_parquet_and_back(desk: Desk) -> None:
-    rows = [NASTY, {**NASTY, "id": "2", "null": None}, {"id": "3", "text": "plain"}]
+    rows = [NASTY, {**NASTY, "id": "2", "text": "\0"}, {"id": "3", "text": "plain"}]
     desk.run("-i", desk.put(lines(*rows)), "--provider", "offline", "--format", "parquet")
-    frame = pl.read_parquet(desk.folder / "results/label/results.parquet", glob=False)
+    frame = desk.frame()
     assert frame["llmbatch_status"].to_list() == ["done"] * 3
-    own = frame.select(list(NASTY))
+    own = frame[list(NASTY)]
     desk.put(parquet(own), "back.parquet")
     again = desk.night("back.parquet", "--format", "jsonl")
     absent = dict.fromkeys(NASTY)
-    wanted = [NASTY, {**NASTY, "id": "2"}, {**absent, "id": "3", "text": "plain"}]
+    wanted = [*rows[:2], {**absent, **rows[2]}]
     assert [{name: row[name] for name in NASTY} for row in again] == wanted
     assert repr(again[0]["zero"]) == "-0.0"
     assert {row["llmbatch_status"] for row in again} == {"reused"}, "the same texts are the same requests"
@@ -238,13 +253,15 @@ def test_nasty_values_survive_json_lines(desk: Desk) -> None:
 
 def test_columns_of_mixed_types_late_ones_and_empty_ones_keep_every_value(desk: Desk) -> None:
     mixed: list[Any] = [1, "1", None, True, [1], {"a": 1}, 1.5]
-    rows: list[dict[str, Any]] = [{"id": str(n), "text": "x", "mixed": value, "none": None} for n, value in enumerate(mixed)]
+    rows: list[dict[str, Any]] = [
+        {"id": str(n), "text": "x", "mixed": value, "none": None} for n, value in enumerate(mixed)
+    ]
     rows += [{"id": f"l{n}", "text": "x"} for n in range(200)]
     rows[-1]["late"] = 7
     name = desk.put(lines(*rows))
     assert [{key: row[key] for key in want} for row, want in zip(desk.night(name), rows, strict=True)] == rows
     desk.run("-i", name, "--provider", "offline", "--format", "parquet")
-    frame = pl.read_parquet(desk.folder / "results/label/results.parquet")
+    frame = desk.frame()
     assert frame["mixed"].to_list()[:7] == ["1", '"1"', None, "true", "[1]", '{"a":1}', "1.5"]
     assert frame["late"].to_list() == [None] * 206 + [7]
     assert frame["none"].null_count() == 207
@@ -263,19 +280,21 @@ def test_parquet_of_odd_types_and_many_row_groups(desk: Desk) -> None:
     )
     desk.put(parquet(odd, row_group_size=1), "in.parquet")
     desk.run("-i", "in.parquet", "--provider", "offline")
-    frame = pl.read_parquet(desk.folder / "results/label/results.parquet")
+    frame = desk.frame()
     assert frame.select(odd.columns).equals(odd)
     row = desk.night("in.parquet", "--format", "jsonl")[199]
     assert {name: row[name] for name in odd.columns[2:]} == {
         "binary": "AP8=", "decimal": "1.20", "twice": "2026-10-25T02:30:00.000000+01:00", "span": "PT3S", "nan": None,
         "wide": str(2**100), "null": None, "nest": {"a": [1]},
-    } | {"twice": row["twice"]}  # fmt: skip
-    assert row["twice"].startswith("2026-10-25T02:30:00")
+    }  # fmt: skip
 
 
 CHANGES: dict[str, tuple[str, str]] = {
-    "grows": ("in.jsonl", "path.open('ab').write(b'{\"id\":\"new\",\"text\":\"t\"}\\n')"),
-    "is replaced": ("in.jsonl", "Path('n').write_bytes(path.read_bytes().replace(b'the', b'THE')); os.replace('n', path)"),
+    "grows": ("in.jsonl", 'path.write_bytes(path.read_bytes() + b\'{"id":"new","text":"t"}\')'),
+    "is replaced": (
+        "in.jsonl",
+        "Path('n').write_bytes(path.read_bytes().replace(b'the', b'THE')); os.replace('n', path)",
+    ),
     "is edited in place": ("in.jsonl", "path.write_bytes(path.read_bytes().replace(b'the', b'THE'))"),
     "is edited and its time put back": (
         "in.jsonl",
@@ -286,7 +305,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "is cut in a line": ("in.jsonl", "os.truncate(path, 70)"),
     "is gone": ("in.jsonl", "path.unlink()"),
     "becomes HTML": ("in.jsonl", "path.write_bytes(b'<html>' * 9)"),
-    "Parquet grows": ("in.parquet", "path.open('ab').write(b'x')"),
+    "Parquet grows": ("in.parquet", "path.write_bytes(path.read_bytes() + b'x')"),
     "Parquet is replaced": ("in.parquet", "os.replace('other.parquet', path)"),
     "Parquet is gone": ("in.parquet", "path.unlink()"),
 }
@@ -295,30 +314,34 @@ CHANGES: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize(("name", "change"), CHANGES.values(), ids=CHANGES.keys())
 def test_an_input_that_changes_during_a_run_never_mixes_into_results(desk: Desk, name: str, change: str) -> None:
     """The pipeline's check changes the file when the first answer is judged."""
+    frame = pl.DataFrame(tickets(30))
     desk.put(lines(*tickets(30)))
-    desk.put(parquet(pl.DataFrame(tickets(30))), "in.parquet")
-    desk.put(parquet(pl.DataFrame(tickets(30)).with_columns(pl.col("text").str.to_uppercase())), "other.parquet")
-    desk.run("-i", name, "--provider", "offline")
-    format = "parquet" if name == "in.parquet" else "jsonl"
-    older = (desk.folder / f"results/label/results.{format}").read_bytes()
+    desk.put(parquet(frame), "in.parquet")
+    desk.put(parquet(frame.with_columns(pl.col("text").str.to_uppercase())), "other.parquet")
+    results = desk.folder / "results/label" / name.replace("in.", "results.")
+    results.parent.mkdir(parents=True)
+    results.write_bytes(b"of the night before")
     hooks = f"import os\nfrom pathlib import Path\npath, done = Path({name!r}), []\ndef check(output, row):\n"
-    (desk.pipeline / "hooks.py").write_text(f"{hooks}    if not done:\n        done.append(1)\n        {change}\n    return []\n")
+    (desk.pipeline / "hooks.py").write_text(
+        f"{hooks}    if not done:\n        done.append(1)\n        {change}\n    return []\n"
+    )
     done = desk.call("run", "label", "-i", name, "--provider", "offline", expect=74)
     assert "llmbatch: the input changed during the run" in done.stderr
     assert "type the same command again" in done.stderr
     report = desk.report()
-    assert (report["exit_code"], report["rows"]["total"]) == (74, 30)
+    assert (report["exit_code"], report["rows"]["done"]) == (74, 30)
     assert "results" not in report["files"]
-    assert (desk.folder / f"results/label/results.{format}").read_bytes() == older
-    (desk.pipeline / "hooks.py").unlink()
+    assert results.read_bytes() == b"of the night before"
     if name == "in.jsonl":
         desk.put(lines(*tickets(30)))
-        assert desk.run("-i", name, "--provider", "offline")["rows"]["reused"] == 30, "nothing is paid for again"
+        (desk.pipeline / "hooks.py").unlink()
+        again = desk.run("-i", name, "--provider", "offline")
+        assert again["attempts"]["sent"] == 0, "nothing is paid for again"
 
 
 def test_an_input_that_cannot_be_read_to_its_end_in_the_run_stops_it(desk: Desk) -> None:
     """Cut while later rows are still to be read; what was answered is stored."""
-    desk.put(lines(*tickets(4_000)))
+    desk.put(lines(*({**row, "pad": "x" * 200} for row in tickets(2_100))))
     (desk.pipeline / "hooks.py").write_text(
         "import os\ndone = []\ndef check(output, row):\n    if not done:\n        done.append(1)\n"
         "        os.truncate('in.jsonl', 9_999)\n    return []\n"
@@ -326,13 +349,13 @@ def test_an_input_that_cannot_be_read_to_its_end_in_the_run_stops_it(desk: Desk)
     done = desk.call("run", "label", "-i", "in.jsonl", "--provider", "offline", "--quiet", expect=74)
     assert "in.jsonl:" in done.stderr
     rows = desk.report()["rows"]
-    assert rows["done"] + rows["pending"] == rows["total"] == 4_000
-    assert 0 < rows["done"] < 4_000
+    assert rows["done"] + rows["pending"] == rows["total"] == 2_100
+    assert 0 < rows["done"] < 2_100
     assert not (desk.folder / "results/label/results.jsonl").exists()
 
 
 def test_an_input_that_grows_under_the_survey_is_refused(desk: Desk, echo: Simulator) -> None:
-    name = desk.put(lines(*tickets(20_000)))
+    name = desk.put(lines(*tickets(10_000)))
     over = threading.Event()
 
     def grow() -> None:
@@ -351,21 +374,15 @@ def test_an_input_that_grows_under_the_survey_is_refused(desk: Desk, echo: Simul
         writer.join()
 
 
-def test_a_damaged_parquet_page_is_an_error_or_the_same_number_of_rows(desk: Desk) -> None:
-    """In a process of its own, because polars may abort it; never exit 0 with rows missing, never anything sent."""
-    size = len(WHOLE)
-    verdicts = []
-    for at in (size // 7, size // 2):
-        name = desk.put(WHOLE[:at] + bytes(9) + WHOLE[at + 9 :], f"{at}.parquet")
-        process = desk.start("run", "label", "-i", name, "--provider", "offline", "--quiet")
-        _, err = process.communicate(timeout=60)
-        verdicts.append(process.returncode)
-        if process.returncode == 0:
-            assert desk.report()["rows"]["total"] == 200
-        elif process.returncode > 0:
-            assert process.returncode == 2
-            assert f"llmbatch: {name}: " in err
-    assert 2 in verdicts
+def test_a_damaged_parquet_page_is_said(desk: Desk) -> None:
+    """In a process of its own, because polars may abort it."""
+    at = len(WHOLE) // 2
+    name = desk.put(WHOLE[:at] + bytes(9) + WHOLE[at + 9 :], "damaged.parquet")
+    process = desk.start("run", "label", "-i", name, "--provider", "offline", "--quiet")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"llmbatch: {name}: cannot be read after row" in err
+    assert not (desk.folder / "results").exists()
 
 
 def test_results_are_for_their_owner_whatever_the_input_is(desk: Desk) -> None:

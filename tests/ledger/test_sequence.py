@@ -63,8 +63,7 @@ async def test_a_gap_is_noticed_even_without_the_record(path: Path) -> None:
         connect(path)
 
 
-async def test_a_ledger_that_lost_its_log_is_not_taken_for_a_new_one(path: Path) -> None:
-    """Without its log a young database has no tables, as a new one."""
+async def test_a_ledger_that_lost_its_log_is_noticed(path: Path) -> None:
     script = textwrap.dedent(f"""
         import asyncio, os
         from pathlib import Path
@@ -83,10 +82,19 @@ async def test_a_ledger_that_lost_its_log_is_not_taken_for_a_new_one(path: Path)
     assert contents(path) == before
 
 
+async def test_a_database_without_tables_is_not_taken_for_a_new_one(path: Path) -> None:
+    duckdb.connect(str(path)).close()
+    write_record(path, 5)
+    before = contents(path)
+    with pytest.raises(StorageError, match="5 stored attempts are missing"):
+        await Ledger.open(path)
+    assert contents(path) == before
+
+
 async def test_a_ledger_that_is_gone_is_not_begun_anew_in_silence(path: Path) -> None:
     await store(path, 3)
     path.unlink()
-    with pytest.raises(StorageError, match="3 stored attempts are missing from the ledger .*, which is gone"):
+    with pytest.raises(StorageError, match=r"3 stored attempts are missing .*, which is gone"):
         await Ledger.open(path)
     assert not path.exists()
     beside(path).unlink()  # as the message of doctor says
@@ -174,8 +182,6 @@ def test_the_record_needs_no_sync_in_a_commit(path: Path) -> None:
         asyncio.run(main())
     """)
     trace = path.parent / "trace"
-    subprocess.run(
-        ["strace", "-f", "-qq", "-e", "trace=fdatasync,fsync", "-o", str(trace), sys.executable, "-c", script],
-        check=True,
-    )
+    strace = ["strace", "-f", "-qq", "-e", "trace=fdatasync,fsync", "-o", str(trace)]
+    subprocess.run([*strace, sys.executable, "-c", script], check=True)
     assert 20 <= len(trace.read_text().splitlines()) <= 35

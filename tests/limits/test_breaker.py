@@ -37,9 +37,18 @@ def test_an_answer_in_between_starts_the_count_again() -> None:
 
 def test_slow_answers_on_their_way_keep_it_closed_for_longer() -> None:
     breaker = Breaker(random.Random(1))
-    slow = [call(1_000 + n, at=1.0) for n in range(5)]
-    opens = [breaker.failed(call(row_no, at=2.0), slow, 3.0) for row_no in range(60)]
+    slow = [call(1_000 + n, at=2.5) for n in range(5)]
+    opens = [breaker.failed(call(row_no, at=2.0 + row_no), slow, 80.0) for row_no in range(60)]
     assert opens == [False] * 59 + [True]
+
+
+def test_calls_of_the_time_before_the_faults_say_nothing() -> None:
+    breaker = Breaker(random.Random(1))
+    before = [call(1_000 + n, at=1.0) for n in range(50)]
+    for row_no in range(10):
+        opens = breaker.failed(call(row_no, at=2.0), before, 2.1)
+        breaker.answered(before.pop(), 2.1)
+    assert opens
 
 
 def test_calls_after_the_failed_ones_say_nothing() -> None:
@@ -57,6 +66,15 @@ def test_a_steady_share_of_faults_opens_nothing_and_an_outage_does(share: float)
         else:
             breaker.answered(call(row_no), 0.0)
     assert any(breaker.failed(call(row_no), (), 0.0) for row_no in range(60))
+
+
+def test_rows_that_fail_by_themselves_open_nothing_when_they_fail_again() -> None:
+    breaker = Breaker(random.Random(1))
+    for row_no in range(30):
+        assert not breaker.failed(call(row_no), (), 1.0)
+        breaker.answered(call(1_000 + row_no), 1.0)
+    assert not any(breaker.failed(call(row_no), (), 2.0) for row_no in range(30))
+    assert any(breaker.failed(call(row_no), (), 2.0) for row_no in range(100, 130)), "others still do"
 
 
 @given(st.randoms(use_true_random=False))

@@ -205,6 +205,13 @@ def test_a_two_minute_outage_costs_few_requests_and_is_waited_out() -> None:
     assert done == 10_000
 
 
+def test_rows_that_never_work_at_the_head_are_no_outage() -> None:
+    server = Server(random.Random(1), slots=8, fault=lambda at, row_no: "transient" if row_no < 60 else None)
+    limited(server, until=60)
+    assert server.answered(0, 20) >= 100
+    assert server.answered(20, 60) >= 0.7 * 40 * 8 / 0.5
+
+
 def test_a_herd_is_not_let_loose_after_a_pause() -> None:
     async def main() -> list[float]:
         gate, times = gate_of(concurrency=500), []

@@ -1,6 +1,7 @@
 """A server that repeats what it was sent, in every place an answer has."""
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -45,23 +46,30 @@ def completion(content: str, **more: Any) -> dict[str, Any]:
 class Parrot:
     """Answers on 127.0.0.1, and keeps what it heard."""
 
-    def __init__(self, answer: Callable[[Heard], Said]) -> None:
+    def __init__(self, answer: Callable[[Heard], Said], tls: ssl.SSLContext | None = None) -> None:
         self.answer = answer
+        self.tls = tls
         self.heard: list[Heard] = []
+        self.asked: list[str] = []  #: method and path of everything else
         self.base_url = ""
 
     async def start(self) -> None:
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/chat/completions", self._handle)
+        app.router.add_route("*", "/{anything:.*}", self._ask)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self.tls)
         await site.start()
         port = self._runner.addresses[0][1]
-        self.base_url = f"http://127.0.0.1:{port}/v1"
+        self.base_url = f"http{'s' if self.tls else ''}://127.0.0.1:{port}/v1"
 
     async def stop(self) -> None:
         await self._runner.cleanup()
+
+    async def _ask(self, request: web.Request) -> web.Response:
+        self.asked.append(f"{request.method} {request.path}")
+        return web.Response(status=404)
 
     async def _handle(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -76,12 +84,12 @@ class Parrot:
 
 
 @contextmanager
-def parrot(answer: Callable[[Heard], Said]) -> Iterator[Parrot]:
+def parrot(answer: Callable[[Heard], Said], tls: ssl.SSLContext | None = None) -> Iterator[Parrot]:
     """The server in a thread of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    server = Parrot(answer)
+    server = Parrot(answer, tls)
     asyncio.run_coroutine_threadsafe(server.start(), loop).result()
     try:
         yield server

@@ -184,7 +184,7 @@ def test_a_key_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_no_key_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
-    for name, words in (("absent", "No such file"), ("pipe", "no regular file"), (".", "no regular file")):
+    for name, words in (("absent", "No such file"), ("pipe", "no regular file"), (".", "Is a directory")):
         with pytest.raises(UsageError, match=words):
             key_for(api_key_file=str(tmp_path / name))
 
@@ -194,9 +194,10 @@ def test_what_is_no_key_file(tmp_path: Path) -> None:
     [
         ('api_key_env = "3f2b9c0d1e4a5b6c7d8e9f0a1b2c3d4e"', "name of an environment variable"),
         ('api_key_env = "a3f2b9c0d1e4a5b6c7d8e9f0a1b2c3d4e"', "name of an environment variable"),
-        (f'api_key_env = "{KEY}"', "name of an environment variable"),
-        (f'api_key_file = "{KEY}"', "a path from the root"),
-        (f'api_key = "{KEY}"', "did you mean 'provider.api_key_env'"),
+        ('api_key_env = "other-4fQx7Kd0aB3cD5eF7gH9iJ"', "name of an environment variable"),
+        ('api_key_file = "other-4fQx7Kd0aB3cD5eF7gH9iJ"', "a path from the root"),
+        ('api_key = "other-4fQx7Kd0aB3cD5eF7gH9iJ"', "did you mean 'provider.api_key_env'"),
+        (f'api_key = "{KEY}"', "provider.api_key holds an API key"),
         ('api_key_env = "A_KEY"\napi_key_file = "/run/key"', "both set"),
         ('base_url = "https://user:sesame@host/v1"', "holds a user, a password or a query"),
         ('base_url = "https://host/v1?key=sesame"', "holds a user, a password or a query"),

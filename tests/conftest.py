@@ -1,0 +1,15 @@
+"""Which tests wait for `make test-all`: those that start hundreds of processes, fill disks or sweep inputs."""
+
+from pathlib import Path
+
+import pytest
+
+_SLOW = ("faults", "fuzz", "security", "cli/test_disk.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark them slow by where they stand."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).as_posix().startswith(_SLOW):
+            item.add_marker(pytest.mark.slow)
