@@ -162,8 +162,9 @@ async def test_the_record_never_leads(path: Path) -> None:
         assert row is not None
         assert row[0] == row[1]
         assert record is not None
-        assert last < record <= row[0] <= record + 1
+        assert last <= record <= row[0] <= record + 1  # on a busy machine a pause may see no commit
         last = record
+    assert last > 0
 
 
 def test_the_record_needs_no_sync_in_a_commit(path: Path) -> None:
