@@ -64,9 +64,10 @@ class Side:
         """Requests that came in within a time, whatever became of them."""
         return sum(from_s <= seen.at_s < to_s for seen in self.seen)
 
-    def share(self, status: int) -> float:
-        """Part of all requests that got this status."""
-        return sum(seen.status == status for seen in self.seen) / max(len(self.seen), 1)
+    def share(self, status: int, from_s: float = 0.0) -> float:
+        """Part of the requests from a moment on that got this status."""
+        late = [seen for seen in self.seen if seen.at_s >= from_s]
+        return sum(seen.status == status for seen in late) / max(len(late), 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def closing(leg: Leg) -> bool:
 def writing(leg: Leg) -> bool:
     """Results are written."""
     new = leg.folder.results_file.with_name(f".results.jsonl.{leg.process.pid}.tmp")
-    return leg.wait(new.exists) and leg.pause(0.25)
+    return leg.wait(new.exists) and leg.pause(0.1)
 
 
 def reporting(leg: Leg) -> bool:
@@ -93,7 +93,7 @@ def reporting(leg: Leg) -> bool:
         return results.stat().st_ino if results.exists() else None
 
     before = number()
-    return leg.wait(lambda: number() != before, 0.0003) and leg.pause(0.05)
+    return leg.wait(lambda: number() != before, 0.0003) and leg.pause(0.02)
 
 
 #: while rows are left to ask for, and how often in a night

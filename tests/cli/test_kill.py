@@ -8,7 +8,7 @@ from tests.campaign.nights import CONCURRENCY
 
 
 def test_killed_at_random_moments_a_night_ends_as_an_unbroken_one(tmp_path: Path) -> None:
-    night = unbroken(tmp_path, seed=7, count=600)
+    night = unbroken(tmp_path, seed=7, count=400)
     moments = [answering, checking, committing, writing, reporting]
     kills = broken(night, night.before.copy(tmp_path / "night"), moments, seed=7, more_runs=1)
     assert [kill.moment for kill in kills][:4] == moments[:4]
