@@ -50,7 +50,7 @@ def _shape(column: ColumnType, level: int) -> tuple[pl.DataType, Fit | None]:
     if column.kind == "bool":
         return pl.Boolean(), None
     if column.kind == "float":
-        return pl.Float64(), None
+        return pl.Float64(), None if level == 1 else _float
     if column.kind in ("string", "null"):
         return pl.String(), None
     if column.kind == "int":
@@ -77,6 +77,11 @@ def _integers(column: ColumnType) -> tuple[pl.DataType, Fit | None]:
 def _integer(value: float | None) -> int | None:
     """An integer that fits 64 bits; of others a results file in JSON Lines has the value."""
     return int(value) if value is not None and -(2**63) <= value < 2**63 else None
+
+
+def _float(value: float | None) -> float | None:
+    """A float, also of an integer: inside lists and structs polars refuses a float that follows an integer."""
+    return None if value is None else float(value)
 
 
 def _fit_each(fit: Fit, values: list[Json] | None) -> list[Json] | None:

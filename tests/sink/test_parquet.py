@@ -12,7 +12,7 @@ import duckdb
 import orjson
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from llmbatch.errors import InputError
@@ -176,6 +176,8 @@ json_values = st.recursive(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(rows=[{"a": {"": [0, 0.5]}}])
+@example(rows=[{"a": {"b": 0}}, {"a": {"b": 0.5}}])
 @given(rows=st.lists(st.dictionaries(st.sampled_from(["a", "A", "b.c", ""]), json_values, max_size=4), max_size=6))
 def test_no_value_of_json_lines_is_lost(tmp_path: Path, rows: list[dict[str, Json]]) -> None:
     path = Night(tmp_path).jsonl(rows).write("parquet").results
