@@ -64,6 +64,8 @@ class Tally:
     invalid: int = 0
     repaired: int = 0
     possibly_paid: int = 0  #: attempts that brought nothing and may be billed
+    possibly_paid_usd: Decimal = Decimal(0)  #: what they can have cost at most
+    possibly_paid_unpriced: int = 0  #: those of them without a known bound
     by_model: dict[str, ModelSum] = field(default_factory=dict)
     invalid_usd: Decimal = Decimal(0)
     invalid_unpriced: int = 0  #: invalid replies whose price is unknown
@@ -79,7 +81,10 @@ class Tally:
     def attempted(self, attempt: Attempt) -> None:
         """Count a call, its tokens and its cost."""
         self.attempts[attempt.outcome] += 1
-        self.possibly_paid += attempt.possibly_paid
+        if attempt.possibly_paid:
+            self.possibly_paid += 1
+            self.possibly_paid_usd += attempt.worst_usd or 0
+            self.possibly_paid_unpriced += attempt.worst_usd is None
         if attempt.reply is None:
             return
         self.latency_s.add(attempt.latency_s)

@@ -119,6 +119,7 @@ class Attempt:
     reply: Reply | None
     cost_usd: Decimal | None  #: None when no price is known or no usage came back
     possibly_paid: bool = False  #: sent, and nothing usable came back: the provider may bill it
+    worst_usd: Decimal | None = None  #: the most that it can have cost, if it is possibly paid; None when unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from llmbatch.report.model import (
     LimitChange,
     Limits,
     ModelCost,
+    Planned,
     ResumedRun,
     Rows,
     RunReport,
@@ -56,6 +57,7 @@ class RunFacts:
     files: Mapping[str, str] = field(default_factory=dict)
     hedged: int = 0
     notes: tuple[str, ...] = ()
+    planned: Planned | None = None
 
 
 def build(tally: Tally, facts: RunFacts) -> RunReport:
@@ -89,6 +91,7 @@ def build(tally: Tally, facts: RunFacts) -> RunReport:
         structured_output=facts.structured_output,
         files=dict(facts.files),
         notes=(*tally.notes, *(note for note in facts.notes if note not in tally.notes)),
+        planned=facts.planned,
     )
 
 
@@ -140,6 +143,7 @@ def _cost(tally: Tally, price_source: str) -> Cost:
         by_model=tuple(_model_cost(name, sums) for name, sums in models),
         unpriced_attempts=tally.unpriced,
         price_source=price_source,
+        possibly_paid_usd=None if tally.possibly_paid_unpriced else _round(tally.possibly_paid_usd),
     )
 
 

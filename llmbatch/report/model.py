@@ -99,6 +99,7 @@ class Cost:
     by_model: tuple[ModelCost, ...]
     unpriced_attempts: int
     price_source: str
+    possibly_paid_usd: Dollars | None = None  #: what attempts that brought nothing can cost beyond the total, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,26 @@ class ResumedRun:
 
 
 @dataclass(frozen=True, slots=True)
+class DollarRange:
+    """What something will probably cost."""
+
+    low: Dollars
+    likely: Dollars
+    high: Dollars
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What the requests that this run sent were expected to use, by what was known when it began."""
+
+    calls: int  #: re-asks and retries included
+    input_tokens: int
+    output_tokens: int
+    cost_usd: DollarRange | None  #: null when no price is known
+    basis: str  #: what it rests on, in words
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """One run, as report.json has it."""
 
@@ -184,6 +205,7 @@ class RunReport:
     structured_output: str | None = None  #: how the server was asked for the shape of its answer
     files: dict[str, str] = field(default_factory=dict)  #: what was written: name and path
     notes: tuple[str, ...] = ()
+    planned: Planned | None = None  #: null when the run sent nothing
 
     @property
     def reconciles(self) -> bool:

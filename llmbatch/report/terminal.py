@@ -73,6 +73,8 @@ def _lines(report: RunReport) -> Iterator[tuple[str, str]]:
     yield "Attempts", words.attempts(report)
     yield "Tokens", words.tokens(report)
     yield from _cost(report)
+    if (plan := words.planned(report)) is not None:
+        yield "Planned", plan
     yield "Latency", words.latencies(report)
     if report.limits.concurrency_final is not None:
         yield "Concurrency", words.concurrency(report)

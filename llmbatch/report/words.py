@@ -172,8 +172,30 @@ def cost_remarks(report: RunReport) -> tuple[str, ...]:
             " and no place in the total"
         )
     if lost := report.attempts.possibly_paid_twice:
-        remarks.append(f"{number_of(lost, 'attempt')} brought nothing and may be on the provider's bill")
+        most = "" if cost.possibly_paid_usd is None else f", for {usd(cost.possibly_paid_usd)} at most"
+        remarks.append(f"{number_of(lost, 'attempt')} brought nothing and may be on the provider's bill{most}")
     return tuple(remarks)
+
+
+def planned(report: RunReport) -> str | None:
+    """What was expected against what came; None when nothing was."""
+    plan = report.planned
+    if plan is None:
+        return None
+    parts = [f"{count(plan.input_tokens)} input, {count(plan.output_tokens)} output"]
+    if plan.cost_usd is not None:
+        span = plan.cost_usd
+        parts.append(f"{usd(span.likely)} ({usd(span.low)} to {usd(span.high)}){_off(report)}")
+    return f"{', '.join(parts)}; from {plain(plan.basis)}"
+
+
+def _off(report: RunReport) -> str:
+    """How far the bill is from the plan: ", the bill is 4% above it"."""
+    plan, actual = report.planned, report.cost.total_usd
+    if plan is None or plan.cost_usd is None or actual is None or not plan.cost_usd.likely:
+        return ""
+    off = float(actual / plan.cost_usd.likely) - 1
+    return f", the bill is {abs(off):.0%} {'above' if off > 0 else 'below'} it"
 
 
 def identity(report: RunReport) -> str:

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from llmbatch.report import Changes, LimitChange, ResumedRun, RunFacts
+from llmbatch.report import Changes, DollarRange, LimitChange, Planned, ResumedRun, RunFacts
 from llmbatch.tally import Tally
 from llmbatch.types import Attempt, Outcome, Reply, Status, Usage, Verdict
 
@@ -45,7 +45,7 @@ def a_night() -> Tally:
     answered(tally, reply(), INVALID)
     answered(tally, reply("strange-model", cost=None), INVALID)
     tally.attempted(attempt(None, outcome="rate_limited"))
-    tally.attempted(attempt(None, outcome="timeout", possibly_paid=True))
+    tally.attempted(attempt(None, outcome="timeout", possibly_paid=True, worst_usd=Decimal("0.002")))
     for n in range(5, 7):
         tally.finished(Outcome(n, Status.REUSED), reply())
     tally.finished(Outcome(7, Status.FAILED, failure="schema"), None)
@@ -77,5 +77,12 @@ def facts(**changed: Any) -> RunFacts:
         "structured_output": "json_object",
         "files": {"results": "results/tag/results.jsonl", "failed": "results/tag/failed.jsonl"},
         "notes": ("ran beside a backup",),
+        "planned": Planned(
+            9,
+            8_000,
+            800,
+            DollarRange(Decimal("0.0020"), Decimal("0.0025"), Decimal("0.0040")),
+            "history of 2 runs, 4,812 answers",
+        ),
     }
     return RunFacts(**{**known, **changed})

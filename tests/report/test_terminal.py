@@ -52,7 +52,8 @@ def test_says_what_a_person_asks() -> None:
         "Spent on 2 invalid answers: $0.0005",
         "Saved by 2 reused rows: $0.0010",
         "1 of 7 answers has no known price and no place in the total",
-        "1 attempt brought nothing and may be on the provider's bill",
+        "1 attempt brought nothing and may be on the provider's bill, for $0.0020 at most",
+        "8,000 input, 800 output, $0.0025 ($0.0020 to $0.0040), the bill is 20% above it",
         "p50 500 ms",
         "results/tag/results.jsonl",
         "20261123-210000-aaaa, $0.25",
@@ -64,7 +65,7 @@ def test_says_what_a_person_asks() -> None:
 def test_an_unknown_bill_is_called_unknown() -> None:
     tally = Tally()
     answered(tally, reply("my-llama", cost=None), INVALID)
-    shown = text(build(tally, facts(budget_usd=None, price_source="none")))
+    shown = text(build(tally, facts(budget_usd=None, price_source="none", planned=None)))
     assert "unknown (prices: none)" in shown
     assert "$0" not in shown.replace("$0.25", "")
 
