@@ -14,6 +14,7 @@ LlmbatchError                     anything llmbatch raises on purpose
 │   └── Interrupted       exit 128 + signal number
 └── Decision                      what a provider's fault means for one attempt
     ├── RateLimited               wait; uses no attempt
+    │   └── Unavailable           as RateLimited; the tier asked for has no capacity now
     ├── Transient                 try again; uses an attempt
     │   ├── Overloaded            as Transient; the server names its load as the cause
     │   └── TimedOut              as Transient; the provider may bill it
@@ -188,6 +189,10 @@ class RateLimited(Decision):
     """Too many requests or tokens a minute: wait; it uses no attempt."""
 
     outcome = failure = "rate_limited"
+
+
+class Unavailable(RateLimited):
+    """The tier asked for has no capacity now, and the call is not billed: wait, or ask at another tier."""
 
 
 class Transient(Decision):

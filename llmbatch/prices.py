@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from llmbatch.settings import PriceSettings
-from llmbatch.types import Usage
+from llmbatch.types import STANDARD, Usage
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice, PriceCalculation
@@ -39,7 +39,6 @@ _HOSTS = {
     "api.z.ai": "zai",
 }
 _AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
-_STANDARD = {"standard", "default", "auto", "on_demand"}
 _DATE = re.compile(r"[-@]\d{4}[\d-]*$")
 _FREE_PREFIX = "offline/"
 
@@ -121,7 +120,8 @@ class PriceTable:
     """The prices that hold for one run.
 
     A name in ``own`` counts for itself and for its dated snapshots ("gpt-5-mini" also for "gpt-5-mini-2025-08-07",
-    not for "gpt-5-mini-high"), and for every tier. The returned model's own price comes before the asked one's.
+    not for "gpt-5-mini-high"), and for every tier, times its ``flex`` or ``batch`` there. The
+    returned model's own price comes before the asked one's.
     ``provider_id`` is :func:`provider_of` the server; None prices nothing but ``own`` and the offline models,
     which cost exactly 0.
 
@@ -131,7 +131,7 @@ class PriceTable:
     """
 
     def __init__(self, own: Mapping[str, PriceSettings], provider_id: str | None) -> None:
-        self._own = {name: _own_prices(price) for name, price in own.items()}
+        self._own = own
         self._provider_id = provider_id
         self._known: dict[tuple[str | None, str | None, str | None], _Prices | None] = {}
 
@@ -187,22 +187,23 @@ class PriceTable:
     def _look_up(self, model: str | None, tier: str | None, asked: str | None) -> _Prices | None:
         for name in (model, asked):
             if name and (own := self._own.get(name) or self._own.get(_DATE.sub("", name))):
-                return own
+                return _own_prices(own, tier)
         name = model or asked
         if name and name.startswith(_FREE_PREFIX):
             return _FREE
         return _from_table(name, tier, self._provider_id) if name and self._provider_id else None
 
 
-def _own_prices(price: PriceSettings) -> _Prices:
-    fresh, output = price.input.scaleb(-6), price.output.scaleb(-6)
-    cached = fresh if price.cached is None else price.cached.scaleb(-6)
+def _own_prices(price: PriceSettings, tier: str | None) -> _Prices:
+    part = Decimal(str({"flex": price.flex, "batch": price.batch}.get(tier or "", 1)))
+    fresh, output = price.input.scaleb(-6) * part, price.output.scaleb(-6) * part
+    cached = fresh if price.cached is None else price.cached.scaleb(-6) * part
     return _Prices((_Rates(fresh, output, cached, fresh, output),))
 
 
 def _context(tier: str | None) -> dict[str, str] | None:
     """The tier as genai-prices names it; None for the standard tier."""
-    if tier is None or tier in _STANDARD:
+    if tier is None or tier in STANDARD:
         return None
     return {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
 

@@ -86,6 +86,7 @@ class ProviderSettings(_Table):
     allow_insecure: bool = False  #: http to another machine
     api_key_env: Annotated[str, AfterValidator(_name_of_variable)] = "OPENAI_API_KEY"
     api_key_file: Annotated[str, AfterValidator(_from_root_or_home)] | None = None  #: in place of the variable
+    like: str | None = None  #: the provider of capabilities.toml whose batches and tiers the server has
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
@@ -107,6 +108,14 @@ class LimitSettings(_Table):
     budget_usd: Dollars | None = None
     max_failed: MaxFailed = "1%"
     hedge: bool = False
+    tier: Literal["standard", "flex"] = "standard"
+    flex_timeout_s: float = Field(default=900, gt=0)  #: one attempt at tier flex
+    flex_fallback: bool = False  #: a row for which flex has no capacity is asked at the standard tier
+
+    @property
+    def attempt_s(self) -> float:
+        """Seconds that one attempt may take."""
+        return self.flex_timeout_s if self.tier == "flex" else self.timeout_s
 
 
 class PriceSettings(_Table):
@@ -115,6 +124,8 @@ class PriceSettings(_Table):
     input: Dollars
     output: Dollars
     cached: Dollars | None = None
+    flex: Annotated[float, Field(gt=0)] = 1.0  #: times these prices at tier flex
+    batch: Annotated[float, Field(gt=0)] = 1.0  #: and at tier batch
 
 
 class Settings(_Table):

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from llmbatch.types import Attempt, Outcome, Reply, Status, Verdict
+from llmbatch.types import STANDARD, Attempt, Outcome, Reply, Status, Verdict
 
 _BUCKETS_PER_OCTAVE = 16  #: neighbours differ by 4.4 %, so a quantile is within 2.2 %
 
@@ -40,7 +40,7 @@ class Histogram:
 
 @dataclass(slots=True)
 class ModelSum:
-    """What one returned model cost in this run."""
+    """What one returned model, or one tier, cost in this run."""
 
     attempts: int = 0
     input: int = 0
@@ -49,6 +49,19 @@ class ModelSum:
     reasoning: int = 0
     cost_usd: Decimal = Decimal(0)
     unpriced: int = 0
+
+    def add(self, attempt: Attempt) -> None:
+        """Count an answered attempt."""
+        self.attempts += 1
+        if attempt.reply is not None and (usage := attempt.reply.usage):
+            self.input += usage.input
+            self.cached += usage.cached
+            self.output += usage.output
+            self.reasoning += usage.reasoning
+        if attempt.cost_usd is None:
+            self.unpriced += 1
+        else:
+            self.cost_usd += attempt.cost_usd
 
 
 @dataclass(slots=True)
@@ -67,6 +80,7 @@ class Tally:
     possibly_paid_usd: Decimal = Decimal(0)  #: what they can have cost at most
     possibly_paid_unpriced: int = 0  #: those of them without a known bound
     by_model: dict[str, ModelSum] = field(default_factory=dict)
+    by_tier: dict[str, ModelSum] = field(default_factory=dict)  #: by the tier returned; "standard" where none is named
     invalid_usd: Decimal = Decimal(0)
     invalid_unpriced: int = 0  #: invalid replies whose price is unknown
     saved_usd: Decimal = Decimal(0)
@@ -88,17 +102,10 @@ class Tally:
         if attempt.reply is None:
             return
         self.latency_s.add(attempt.latency_s)
-        sums = self.by_model.setdefault(attempt.reply.model or "unknown", ModelSum())
-        sums.attempts += 1
-        if usage := attempt.reply.usage:
-            sums.input += usage.input
-            sums.cached += usage.cached
-            sums.output += usage.output
-            sums.reasoning += usage.reasoning
-        if attempt.cost_usd is None:
-            sums.unpriced += 1
-        else:
-            sums.cost_usd += attempt.cost_usd
+        self.by_model.setdefault(attempt.reply.model or "unknown", ModelSum()).add(attempt)
+        tier = attempt.reply.tier
+        tier = "standard" if tier is None or tier in STANDARD else tier
+        self.by_tier.setdefault(tier, ModelSum()).add(attempt)
 
     def judged(self, reply: Reply, verdict: Verdict) -> None:
         """Count a paid reply as valid or invalid."""

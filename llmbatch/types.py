@@ -23,6 +23,10 @@ Json: TypeAlias = Any  #: None, bool, int, float, str, list or dict, as orjson r
 Message: TypeAlias = Mapping[str, str]  #: {"role": ..., "content": ...}
 
 
+#: what providers call the standard service tier
+STANDARD = frozenset({"standard", "default", "auto", "on_demand"})
+
+
 class Status(StrEnum):
     """How a row ended in a run."""
 
@@ -61,6 +65,7 @@ class Request:
     schema: Mapping[str, Json]  #: JSON Schema of the output (type object)
     turns: tuple[Message, ...] = ()  #: added by re-asks: the invalid answer, then its problems; not in the key
     attempts_used: int = 0  #: attempts already made for this key; waiting out a 429 is none
+    tier: str | None = None  #: the service tier asked for; not in the key
 
     def reask(self, turns: tuple[Message, ...], attempts_used: int) -> Request:
         """The same request, asked again with what was wrong; the key stays."""

@@ -80,8 +80,12 @@ def init(
 def usable(
     folder: Path, overrides: list[str] | tuple[str, ...], *, use_hooks: bool = True
 ) -> tuple[Pipeline, Renderer]:
-    """A loaded pipeline whose schema and template are sound. Raises PipelineError."""
+    """A loaded pipeline whose schema and template are sound, and whose provider has what it asks for.
+
+    Raises PipelineError, UsageError.
+    """
     from llmbatch.pipeline import load
+    from llmbatch.providers import capabilities
     from llmbatch.render import Renderer
     from llmbatch.validate import check_schema
 
@@ -90,6 +94,7 @@ def usable(
         check_schema(pipeline.schema)
     except ValueError as error:
         raise PipelineError(f"{folder / 'schema.json'}: {error}") from None
+    capabilities.refuse(pipeline.settings)
     return pipeline, Renderer(pipeline)
 
 

@@ -67,6 +67,10 @@ def run(
         bool,
         typer.Option("--allow-insecure", help="Send to another machine without TLS.", rich_help_panel=_SENDING),
     ] = False,
+    tier: Annotated[
+        Literal["standard", "flex"] | None,
+        typer.Option(help="flex: half the price, slower. \\[standard]", rich_help_panel=_SENDING),
+    ] = None,
     concurrency: Annotated[
         str | None, typer.Option(metavar="N|auto", help="Requests in flight.", rich_help_panel=_SENDING)
     ] = None,
@@ -137,6 +141,7 @@ def run(
         "provider.base_url": base_url,
         "provider.allow_insecure": "true" if allow_insecure else None,
         "limits.concurrency": concurrency,
+        "limits.tier": tier,
         "limits.budget_usd": budget,
         "limits.max_failed": max_failed,
     }

@@ -73,6 +73,7 @@ class Wired:
             record=record,
             cost=self._cost,
             tail=self.tail,
+            note=self.tally.noted,
         )
         return wrap.build(self.raw, parts)
 
@@ -117,16 +118,18 @@ def worst_case(pipeline: Pipeline, prices: PriceTable) -> Callable[[Request], De
             "a budget needs a bound on the answer",
             hint="set max_completion_tokens in [request] params of pipeline.toml",
         )
-    if prices.worst_case(1, output, model, params.get("service_tier")) is None:
+    tier = params.get("service_tier") if settings.limits.tier == "standard" else settings.limits.tier
+    if prices.worst_case(1, output, model, tier) is None:
+        at = "" if tier is None else f" at tier {tier}"
         raise UsageError(
-            f"a budget needs a price, and none is known for {model!r}",
+            f"a budget needs a price, and none is known for {model!r}{at}",
             hint=f"add [prices.{model!r}] with input and output to pipeline.toml, in dollars per million tokens",
         )
     frame = _FRAME_BYTES + 2 * len(repr(pipeline.schema).encode())
 
     def bound(request: Request) -> Decimal:
         texts = sum(len(m["content"].encode()) + 16 for m in (*request.messages, *request.turns))
-        dollars = prices.worst_case(texts + frame, output, model, params.get("service_tier"))
+        dollars = prices.worst_case(texts + frame, output, model, tier)
         assert dollars is not None
         return dollars
 

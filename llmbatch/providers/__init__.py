@@ -14,9 +14,11 @@ def make(settings: Settings, note: Callable[[str], None]) -> Provider:
     """The provider that a pipeline names. Raises UsageError when it cannot be used as configured."""
     match settings.provider.kind:
         case "openai":
+            from llmbatch.providers.capabilities import of
             from llmbatch.providers.openai import OpenAI
 
-            return OpenAI(settings.provider, timeout_s=settings.limits.timeout_s, note=note)
+            forms = of(settings).structured_output
+            return OpenAI(settings.provider, timeout_s=settings.limits.attempt_s, note=note, forms=forms)
         case "offline":
             from llmbatch.providers.offline import Offline
 

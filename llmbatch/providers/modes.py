@@ -6,7 +6,7 @@ server accepts is learned from its first refusal and remembered for the run. The
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -37,10 +37,15 @@ class Wire:
 
 
 class Modes:
-    """What this server is known to accept."""
+    """What this server is known to accept.
 
-    def __init__(self, note: Callable[[str], None]) -> None:
-        self.current = Wire()
+    ``forms`` are the forms of response_format that it obeys, best first; None when that is to be found out. A server
+    may ignore what it does not know without a word, so a form that is known to be ignored is never sent.
+    """
+
+    def __init__(self, note: Callable[[str], None], forms: Sequence[str] | None = None) -> None:
+        best = Mode.JSON_SCHEMA if forms is None else Mode(forms[0]) if forms else Mode.INSTRUCTIONS
+        self.current = Wire(best)
         self._note = note
         self._formats: dict[int, dict[str, Any]] = {}
 
@@ -49,6 +54,8 @@ class Modes:
         body: dict[str, Any] = {"model": request.model, **request.params}
         if self.current.completion_tokens and "max_tokens" in body:
             body["max_completion_tokens"] = body.pop("max_tokens")
+        if request.tier is not None:
+            body["service_tier"] = request.tier
         body["messages"] = [*self._messages(request), *request.turns]
         if self.current.mode is Mode.JSON_SCHEMA:
             body["response_format"] = self._format(request.schema)

@@ -17,7 +17,7 @@ import httpx2
 import openai
 import orjson
 
-from llmbatch.errors import Decision, Overloaded, RateLimited, Refused, Rejected, Transient, UsageError
+from llmbatch.errors import Decision, Overloaded, RateLimited, Refused, Rejected, Transient, Unavailable, UsageError
 from llmbatch.limits.headers import retry_after
 from llmbatch.providers import access
 from llmbatch.providers.echo import without_echo
@@ -40,6 +40,7 @@ _TALKATIVE = ("aiohttp", "asyncio", "httpcore2", "httpx2", "openai")  #: their l
 class OpenAI:
     """Asks chat completions. ``note`` receives what a person should know, once.
 
+    ``forms`` of structured output are known to be obeyed (None: found out by asking), see capabilities.py.
     ``through_sdk`` sends by the SDK's own transport even where the faster wire would serve.
     """
 
@@ -49,13 +50,14 @@ class OpenAI:
         *,
         timeout_s: float,
         note: Callable[[str], None],
+        forms: tuple[str, ...] | None = None,
         through_sdk: bool = False,
     ) -> None:
         client = _client(settings, timeout_s)
         through_sdk = through_sdk or isinstance(client, openai.AsyncAzureOpenAI)
         self._wire: Wire = ThroughSdk(client) if through_sdk else Direct(client)
         self._key = client.api_key
-        self._modes = Modes(note)
+        self._modes = Modes(note, forms)
 
     async def call(self, request: Request) -> Reply:
         """Ask once. Structured output falls back by itself to what the server can do (see modes.py)."""
@@ -134,7 +136,10 @@ def decide(status: int, headers: Mapping[str, str], body: object) -> tuple[type[
         return Refused, None
     if status == 429:
         spent = code in _SPENT or "exceeded your current quota" in message
-        return (Refused if spent else RateLimited), None
+        busy = code == "resource_unavailable" or "resource unavailable" in message
+        return (Refused if spent else Unavailable if busy else RateLimited), None
+    if status == 498:
+        return Unavailable, None  # Groq's flex tier
     if code == "context_length_exceeded" or re.search(r"context (length|window)|too many tokens|too long", message):
         return Rejected, "context_length"
     if "content_filter" in code or "content_policy" in code or "content management policy" in message:

@@ -5,6 +5,7 @@ Hedged        near the end of a run, a call that is far too slow is asked again 
 Recording     every call into the ledger, durable before anyone looks at it
 Budgeted      the worst case is reserved before a call and settled after it
 Limited       slots, requests and tokens a minute, cool-down, breaker
+Tiered        the cheaper tier, and the way back from it; only with tier = "flex"
 Timed         one attempt's time; can be cut short when the run must end
 """
 
@@ -25,6 +26,7 @@ from llmbatch.halt import Halt
 from llmbatch.limits import Gate, Permit, RetryBudget, backoff
 from llmbatch.providers.estimate import TokenEstimate
 from llmbatch.providers.hedged import Hedged, Tail, attempts_taken
+from llmbatch.providers.tiered import Tiered
 from llmbatch.providers.timed import CutShort, Timed
 from llmbatch.settings import LimitSettings
 from llmbatch.types import Attempt, Provider, Reply, Request, Usage
@@ -56,15 +58,22 @@ class Parts:
     record: Record
     cost: Cost
     tail: Tail = field(default_factory=Tail)  #: the engine's own; hedges wait for it
+    note: Callable[[str], None] = lambda _: None  #: told what a person should know
 
 
 def build(provider: Provider, parts: Parts) -> tuple[Provider, Timed]:
     """The provider as the engine calls it, and the wrapper that can cut calls short."""
-    timed = Timed(provider, parts.limits.timeout_s)
-    limited = Limited(timed, parts.gate)
+    timed = Timed(provider, parts.limits.attempt_s)
+    limited = Limited(_tiered(timed, parts), parts.gate)
     budgeted = Budgeted(limited, parts.budget) if parts.budget is not None else limited
     recording = Recording(budgeted, parts.record, parts.cost)
     return Retrying(_hedged(recording, timed, parts) if parts.limits.hedge else recording, parts), timed
+
+
+def _tiered(inner: Provider, parts: Parts) -> Provider:
+    if parts.limits.tier != "flex":
+        return inner
+    return Tiered(inner, "flex", fallback=parts.limits.flex_fallback, note=parts.note)
 
 
 def _hedged(inner: Provider, timed: Timed, parts: Parts) -> Hedged:

@@ -24,6 +24,7 @@ from llmbatch.report.model import (
     Rows,
     RunReport,
     Throughput,
+    TierCost,
     TokenCounts,
 )
 from llmbatch.tally import Histogram, ModelSum, Tally
@@ -144,7 +145,13 @@ def _cost(tally: Tally, price_source: str) -> Cost:
         unpriced_attempts=tally.unpriced,
         price_source=price_source,
         possibly_paid_usd=None if tally.possibly_paid_unpriced else _round(tally.possibly_paid_usd),
+        by_tier=tuple(_tier_cost(name, sums) for name, sums in sorted(tally.by_tier.items())),
     )
+
+
+def _tier_cost(name: str, sums: ModelSum) -> TierCost:
+    cost = None if sums.attempts and sums.unpriced == sums.attempts else _round(sums.cost_usd)
+    return TierCost(name, sums.attempts, cost, sums.unpriced)
 
 
 def _model_cost(name: str, sums: ModelSum) -> ModelCost:

@@ -90,6 +90,16 @@ class ModelCost:
 
 
 @dataclass(frozen=True, slots=True)
+class TierCost:
+    """What one returned service tier cost."""
+
+    tier: str
+    attempts: int  #: answered ones
+    cost_usd: Dollars | None
+    unpriced_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """This run's bill."""
 
@@ -100,6 +110,7 @@ class Cost:
     unpriced_attempts: int
     price_source: str
     possibly_paid_usd: Dollars | None = None  #: what attempts that brought nothing can cost beyond the total, at most
+    by_tier: tuple[TierCost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

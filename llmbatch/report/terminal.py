@@ -90,6 +90,9 @@ def _cost(report: RunReport) -> Iterator[tuple[str, str]]:
     for model in cost.by_model:
         sums = f"{words.number_of(model.attempts, 'answer')}, {count(model.input)} in, {count(model.output)} out"
         yield "", f"{plain(model.model)}: {usd(model.cost_usd)}, {sums}"
+    if {tier.tier for tier in cost.by_tier} - {"standard"}:
+        sums = (f"{plain(t.tier)} {words.number_of(t.attempts, 'answer')} {usd(t.cost_usd)}" for t in cost.by_tier)
+        yield "", f"by tier: {', '.join(sums)}"
     yield from (("", remark) for remark in words.cost_remarks(report))
 
 

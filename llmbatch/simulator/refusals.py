@@ -84,6 +84,12 @@ def _rate_limited(fault: Fault, asked: Asked, _: str) -> Answer:
     return error(429, message, "requests", code="rate_limit_exceeded", headers=headers)
 
 
+def _flex_unavailable(fault: Fault, asked: Asked, _: str) -> Answer:
+    headers = retry_after(fault.retry_after_form or "none", fault.retry_after_s)
+    message = f"Flex has no capacity for {asked.model} at the moment. You were not charged."
+    return error(429, message, "resource_unavailable", code="resource_unavailable", headers=headers)
+
+
 def _server_error(fault: Fault, _: Asked, __: str) -> Answer:
     status = fault.status or 500
     headers = retry_after(fault.retry_after_form or "none", fault.retry_after_s)
@@ -130,6 +136,7 @@ def _fixed(answer: Answer) -> Callable[[Fault, Asked, str], Answer]:
 #: What is answered for each kind, given the fault, the request and its Authorization header.
 REFUSALS: dict[str, Callable[[Fault, Asked, str], Answer]] = {
     "rate_limited": _rate_limited,
+    "flex_unavailable": _flex_unavailable,
     "insufficient_quota": _quota,
     "bad_key": _fixed(wrong_key()),
     "forbidden": _forbidden,

@@ -24,6 +24,7 @@ KINDS: dict[str, frozenset[str]] = {
         "unknown_model": "",
         "context_length": "",
         "bad_request": "",
+        "flex_unavailable": "retry_after_s retry_after_form",
         "server_error": "status html retry_after_s retry_after_form",
         "structured_output_unsupported": "modes",
         "redirect": "location",

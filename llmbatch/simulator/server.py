@@ -213,4 +213,6 @@ def _applies(fault: Fault, asked: Asked) -> bool:
     """Whether a fault means anything for this request."""
     if fault.kind == "structured_output_unsupported":
         return asked.response_format in fault.modes
+    if fault.kind == "flex_unavailable":
+        return asked.tier == "flex"
     return fault.kind != "ignore_schema" or asked.response_format != "text"
