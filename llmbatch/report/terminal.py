@@ -91,8 +91,8 @@ def _cost(report: RunReport) -> Iterator[tuple[str, str]]:
         sums = f"{words.number_of(model.attempts, 'answer')}, {count(model.input)} in, {count(model.output)} out"
         yield "", f"{plain(model.model)}: {usd(model.cost_usd)}, {sums}"
     if {tier.tier for tier in cost.by_tier} - {"standard"}:
-        sums = (f"{plain(t.tier)} {words.number_of(t.attempts, 'answer')} {usd(t.cost_usd)}" for t in cost.by_tier)
-        yield "", f"by tier: {', '.join(sums)}"
+        tiers = (f"{plain(t.tier)} {words.number_of(t.attempts, 'answer')} {usd(t.cost_usd)}" for t in cost.by_tier)
+        yield "", f"by tier: {', '.join(tiers)}"
     yield from (("", remark) for remark in words.cost_remarks(report))
 
 
