@@ -1,0 +1,73 @@
+"""What a judge's many verdicts are worth, given human labels of a few rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, variance
+
+from llmbatch.grade.stats.intervals import Interval
+from llmbatch.grade.stats.special import normal_quantile
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A corrected mean."""
+
+    value: float
+    interval: Interval
+    trust: float = 1.0  #: how much the judge counts: 0 as if it had not been asked, 1 in full
+
+
+def prediction_powered(
+    human: Sequence[float], judge_of_same: Sequence[float], judge_of_rest: Sequence[float], level: float = 0.95
+) -> Estimate:
+    """The mean that humans would have given: the judge's mean of the rest, put right by its error where humans looked.
+
+    A. N. Angelopoulos, S. Bates, C. Fannjiang, M. I. Jordan, T. Zrnic, Prediction-powered inference, Science 382 (2023)
+    669-674, for a mean; with the weight of A. N. Angelopoulos, J. C. Duchi, T. Zrnic, PPI++ (arXiv:2311.01453), section
+    6: a judge that agrees with nobody is not listened to, so it never does worse than the human labels alone. Values
+    are in 0..1; the two groups are chosen at random from the same rows. Wants two or more of each.
+    """
+    n, m = len(human), len(judge_of_rest)
+    mean_human, mean_same, mean_rest = fmean(human), fmean(judge_of_same), fmean(judge_of_rest)
+    spread = variance([*judge_of_same, *judge_of_rest])
+    together = sum((y - mean_human) * (f - mean_same) for y, f in zip(human, judge_of_same, strict=True)) / (n - 1)
+    trust = min(1.0, max(0.0, together / ((1 + n / m) * spread))) if spread else 0.0
+    value = mean_human + trust * (mean_rest - mean_same)
+    errors = variance([y - trust * f for y, f in zip(human, judge_of_same, strict=True)])
+    reach = normal_quantile((1 + level) / 2) * math.sqrt(errors / n + trust**2 * variance(judge_of_rest) / m)
+    return _cut(value, reach, trust)
+
+
+def rogan_gladen(
+    said_yes: tuple[int, int], right_of_yes: tuple[int, int], right_of_no: tuple[int, int], level: float = 0.95
+) -> Estimate | None:
+    """The true share of yes behind a yes-or-no judge: ``(yes + specificity - 1) / (sensitivity + specificity - 1)``.
+
+    Each pair is (how many, of how many): rows the judge calls yes; of rows that are yes by a human, those that it calls
+    yes; of rows that are no by a human, those that it calls no. None when it is no better than a coin.
+
+    W. J. Rogan, B. Gladen, Estimating prevalence from the results of a screening test, American Journal of Epidemiology
+    107 (1978) 71-76, with its delta-method variance. Plug-in: rows of both kinds must have been labelled.
+    """
+    if not (said_yes[1] and right_of_yes[1] and right_of_no[1]):
+        return None
+    share, sensitivity, specificity = (k / n for k, n in (said_yes, right_of_yes, right_of_no))
+    skill = sensitivity + specificity - 1
+    if skill <= 0:
+        return None
+    value = (share + specificity - 1) / skill
+    spread = (
+        share * (1 - share) / said_yes[1]
+        + value**2 * sensitivity * (1 - sensitivity) / right_of_yes[1]
+        + (1 - value) ** 2 * specificity * (1 - specificity) / right_of_no[1]
+    ) / skill**2
+    reach = normal_quantile((1 + level) / 2) * math.sqrt(spread)
+    return _cut(value, reach)
+
+
+def _cut(value: float, reach: float, trust: float = 1.0) -> Estimate:
+    low, high, value = (min(1.0, max(0.0, edge)) for edge in (value - reach, value + reach, value))
+    return Estimate(value, Interval(low, high), trust)
