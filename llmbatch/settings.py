@@ -128,6 +128,65 @@ class PriceSettings(_Table):
     batch: Annotated[float, Field(gt=0)] = 1.0  #: and at tier batch
 
 
+def _a_pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from None
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_a_pattern)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+#: What each kind of grader must be told beside its kind, and what it may be told.
+GRADERS: dict[str, tuple[set[str], set[str]]] = {
+    "exact": ({"field", "gold"}, {"ignore_case"}),
+    "set": ({"field", "gold"}, {"ignore_case"}),
+    "rouge": ({"field", "gold"}, set()),
+    "grounded": ({"field", "source"}, set()),
+    "length": ({"field"}, {"least", "most", "unit"}),
+    "compression": ({"field", "source"}, {"least", "most"}),
+    "pattern": ({"field"}, {"must", "must_not", "ignore_case"}),
+    "python": (set(), set()),
+}
+
+
+class GraderSettings(_Table):
+    """[quality.graders.NAME]: one way to say how good a valid output is, from 0 to 1."""
+
+    kind: Literal["exact", "set", "rouge", "grounded", "length", "compression", "pattern", "python"]
+    field: str | None = None  #: of the output
+    gold: str | None = None  #: column of the row that holds what is right; never shown to the model
+    source: tuple[str, ...] = ()  #: columns of the row that the output is drawn from
+    least: float | None = Field(default=None, ge=0)
+    most: float | None = Field(default=None, gt=0)
+    unit: Literal["chars", "words"] = "chars"
+    must: tuple[Pattern, ...] = ()
+    must_not: tuple[Pattern, ...] = ()
+    ignore_case: bool = False
+    passes: Share = 1.0  #: the score from which a row counts as right
+    floor: Share | None = None  #: the mean score below which the run fails, exit 7
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        needs, may = GRADERS[self.kind]
+        told = self.model_fields_set - {"kind", "passes", "floor"}
+        if missing := sorted(needs - told):
+            raise ValueError(f'a grader of kind "{self.kind}" needs {", ".join(missing)}')
+        if strange := sorted(told - needs - may):
+            raise ValueError(f'a grader of kind "{self.kind}" takes no {", ".join(strange)}')
+        if self.kind == "pattern" and not (self.must or self.must_not):
+            raise ValueError('a grader of kind "pattern" needs must or must_not')
+        return self
+
+
+class QualitySettings(_Table):
+    """[quality]: how good outputs must be; not hashed."""
+
+    graders: dict[str, GraderSettings] = Field(default_factory=dict)
+
+
 class Settings(_Table):
     """A whole pipeline.toml."""
 
@@ -138,3 +197,4 @@ class Settings(_Table):
     provider: ProviderSettings = ProviderSettings()
     limits: LimitSettings = LimitSettings()
     prices: dict[str, PriceSettings] = Field(default_factory=dict)
+    quality: QualitySettings = QualitySettings()

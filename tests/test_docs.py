@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from llmbatch.errors import FAILURES, Decision, Exit
 from llmbatch.report import RunReport
-from llmbatch.settings import PriceSettings, Settings
+from llmbatch.settings import GRADERS, GraderSettings, PriceSettings, Settings
 from llmbatch.sink import added_columns
 from llmbatch.source import parquet
 from llmbatch.types import Status
@@ -41,6 +41,12 @@ def test_every_setting_is_named_with_its_default() -> None:
     assert named == {key: f"`{default}`" if is_code(default) else default for key, default in keys(Settings)}
 
 
+def test_every_kind_of_grader_is_named_with_what_it_wants() -> None:
+    rows = {kind.strip("`"): set(re.findall(r"`(\w+)`", wants)) for kind, wants, _ in table(PIPELINES, "Graders")}
+    assert rows == {kind: needs for kind, (needs, _) in GRADERS.items()}
+    assert set(GRADERS) == set(typing.get_args(GraderSettings.model_fields["kind"].annotation))
+
+
 def is_code(default: str) -> bool:
     return default not in ("none", "required")
 
@@ -50,6 +56,8 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, info in model.model_fields.items():
         if name == "prices":
             yield from keys(PriceSettings, "prices.MODEL.")
+        elif name == "graders":
+            yield from keys(GraderSettings, "quality.graders.NAME.")
         elif inspect.isclass(info.annotation) and issubclass(info.annotation, BaseModel):
             yield from keys(info.annotation, f"{prefix}{name}.")
         else:

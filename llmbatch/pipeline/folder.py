@@ -24,6 +24,7 @@ from llmbatch.settings import Settings
 from llmbatch.types import Json
 
 Check = Callable[[dict[str, Json], dict[str, Json]], list[str]]
+Grade = Callable[[dict[str, Json], dict[str, Json]], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Pipeline:
     check: Check | None  #: ``check(output, row) -> problems`` from hooks.py
     hooks: str | None  #: source text of hooks.py
     version: str  #: the prompt version: hash of [request], prompt, schema and hooks
+    grade: Grade | None = None  #: ``grade(output, row) -> score`` from hooks.py
 
 
 def load(folder: Path, *, overrides: Sequence[str] = (), use_hooks: bool = True) -> Pipeline:
@@ -64,7 +66,8 @@ def load(folder: Path, *, overrides: Sequence[str] = (), use_hooks: bool = True)
         settings=settings,
         prompt=prompt,
         schema=schema,
-        check=_check(hooks_file, module),
+        check=_function(hooks_file, module, "check", "list[str]"),
+        grade=_function(hooks_file, module, "grade", "float"),
         hooks=hooks,
         version=_version(request, prompt, schema, hooks),
     )
@@ -142,11 +145,12 @@ def _import_hooks(path: Path) -> ModuleType:
     return module
 
 
-def _check(path: Path, module: ModuleType | None) -> Check | None:
-    check: Any = getattr(module, "check", None)
-    if check is not None and not callable(check):
-        raise PipelineError(f"{path}: check must be a function: def check(output, row) -> list[str]")
-    return check  # type: ignore[no-any-return]  # what it returns is checked at every call
+def _function(path: Path, module: ModuleType | None, name: str, returns: str) -> Any:
+    """A function of hooks.py, or None; what it returns is checked at every call. Raises PipelineError."""
+    found: Any = getattr(module, name, None)
+    if found is not None and not callable(found):
+        raise PipelineError(f"{path}: {name} must be a function: def {name}(output, row) -> {returns}")
+    return found
 
 
 def _version(request: Mapping[str, Json], prompt: str, schema: Mapping[str, Json], hooks: str | None) -> str:

@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -128,8 +128,11 @@ def nearest(word: str, known: Sequence[str]) -> str | None:
 def _known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _known_keys(field.annotation, f"{prefix}{name}.")
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):  # a table, or the tables of a table
+                yield from _known_keys(
+                    kind, f"{prefix}{name}." if kind is field.annotation else f"{prefix}{name}.NAME."
+                )
 
 
 def _line(text: str, loc: Sequence[str]) -> int | None:

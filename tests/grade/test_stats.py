@@ -38,7 +38,7 @@ def test_intervals_of_a_share(k: int, n: int, score: tuple[float, float], exact:
 )
 def test_interval_of_a_difference(groups: tuple[int, int, int, int], low: float, high: float) -> None:
     interval = stats.newcombe(*groups)
-    assert (interval.low, interval.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    assert [interval.low, interval.high] == pytest.approx([low, high], abs=5e-5)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def ks_p(distance: float, n1: int, n2: int) -> float:
     x = (root + 0.12 + 0.11 / root) * distance
     if x < 0.2:
         return 1.0
-    terms = ((-1) ** (j - 1) * math.exp(-2 * (j * x) ** 2) for j in range(1, 101))
+    terms = ((1 if j % 2 else -1) * math.exp(-2 * (j * x) ** 2) for j in range(1, 101))
     return min(1.0, max(0.0, 2 * sum(terms)))
 
 
