@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from llmbatch.errors import FAILURES, Decision, Exit
 from llmbatch.report import RunReport
 from llmbatch.settings import GRADERS, GraderSettings, PriceSettings, Settings
+from llmbatch.simulator import BATCH_KINDS, Batches, Clock
 from llmbatch.sink import added_columns
 from llmbatch.source import parquet
 from llmbatch.types import Status
@@ -25,7 +26,9 @@ from llmbatch.validate import FINAL
 from tests.pages import PAGES, ROOT, anchors, blocks, links, table
 
 README = ROOT / "README.md"
-LIMITS, PIPELINES, RESULTS = (ROOT / "docs" / name for name in ("limits.md", "pipelines.md", "results.md"))
+LIMITS, PIPELINES, RESULTS, TIERS = (
+    ROOT / "docs" / f"{name}.md" for name in ("limits", "pipelines", "results", "tiers")
+)
 
 
 def test_exit_statuses() -> None:
@@ -184,3 +187,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert path.exists(), link
         if fragment:
             assert fragment in anchors(path), link
+
+
+def test_the_simulators_tables_about_batches() -> None:
+    shown = {name.strip("`"): default for name, default, _ in table(TIERS, "Rehearsing")}
+    models: dict[str, type[BaseModel]] = {"clock": Clock, "batches": Batches}
+    known = dict(pair for name, model in models.items() for pair in keys(model, f"{name}."))
+    assert shown == {key: f"`{default}`" if is_code(default) else default for key, default in known.items()}
+    kinds = re.findall(r"^\| `(\w+)` \|(.*?)\|", TIERS.read_text().split("A `[[batch]]`")[1], re.MULTILINE)
+    assert {kind: frozenset(re.findall(r"`(\w+)`", takes)) for kind, takes in kinds} == BATCH_KINDS

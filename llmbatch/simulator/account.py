@@ -26,6 +26,7 @@ class Served:
     fault: str | None  #: kind of the scenario's fault; or own_key, own_invalid, own_limit, own_queue, own_model
     usage: Usage | None  #: what is billed; None when the model did not run to its end
     delivered: bool  #: the whole answer was handed to a connection that was still open
+    tier: str = "default"  #: default, flex, priority or batch: the price
 
 
 @dataclass(slots=True)
@@ -64,11 +65,13 @@ class Account:
     total: Sums = field(default_factory=Sums)
     by_fault: dict[str, Sums] = field(default_factory=dict)  #: "" stands for requests without one
     by_model: dict[str, Sums] = field(default_factory=dict)  #: as asked for
+    by_tier: dict[str, Sums] = field(default_factory=dict)
     by_status: Counter[str] = field(default_factory=Counter)  #: "none" when the connection ended without one
     per_second: Counter[int] = field(default_factory=Counter)  #: requests in each second since the first
     paid_per_second: Counter[int] = field(default_factory=Counter)
     in_flight: int = 0
     peak_in_flight: int = 0
+    in_two_live_batches: int = 0  #: custom_ids that were in a live batch when they came in another; only with detail
 
     def add(self, served: Served) -> None:
         """Count one request; its second is that of its arrival."""
@@ -77,6 +80,7 @@ class Account:
         self.total.add(served)
         self.by_fault.setdefault(served.fault or "", Sums()).add(served)
         self.by_model.setdefault(served.model or "", Sums()).add(served)
+        self.by_tier.setdefault(served.tier, Sums()).add(served)
         self.by_status[str(served.status or "none")] += 1
         self.per_second[int(served.at_s)] += 1
         if served.usage:
@@ -98,6 +102,8 @@ class Account:
             "total": asdict(self.total),
             "by_fault": {fault: asdict(sums) for fault, sums in self.by_fault.items()},
             "by_model": {model: asdict(sums) for model, sums in self.by_model.items()},
+            "by_tier": {tier: asdict(sums) for tier, sums in self.by_tier.items()},
+            "in_two_live_batches": self.in_two_live_batches,
             "by_status": dict(self.by_status),
             "per_second": {str(second): n for second, n in sorted(self.per_second.items())},
             "paid_per_second": {str(second): n for second, n in sorted(self.paid_per_second.items())},

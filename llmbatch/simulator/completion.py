@@ -32,6 +32,11 @@ def written(asked: Asked, fault: Fault | None, brain: Brain) -> tuple[str, int, 
     return text, tokens, "stop"
 
 
+def served_tier(asked: Asked) -> str:
+    """The service tier that answers."""
+    return "default" if asked.tier in (None, "auto") else str(asked.tier)
+
+
 def body(asked: Asked, fault: Fault | None, text: str, finish_reason: str, *, usage: Usage, number: int) -> bytes:
     """The ``chat.completion`` as JSON bytes."""
     whole: dict[str, Any] = {
@@ -54,7 +59,7 @@ def body(asked: Asked, fault: Fault | None, text: str, finish_reason: str, *, us
             "prompt_tokens_details": {"cached_tokens": usage.cached},
             "completion_tokens_details": {"reasoning_tokens": 0},
         },
-        "service_tier": asked.tier if asked.tier not in (None, "auto") else "default",
+        "service_tier": served_tier(asked),
         "system_fingerprint": "fp_simulator",
     }
     if fault and fault.kind in BODIES:

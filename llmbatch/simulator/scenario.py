@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from llmbatch.errors import UsageError
+from llmbatch.simulator.batches.tables import Batches, BatchFault, Clock
 
 #: Every kind of fault, and the parameters that it takes beside share, from_s, to_s, match and times.
 KINDS: dict[str, frozenset[str]] = {
@@ -166,7 +167,10 @@ class Scenario(_Table):
     latency: Latency = Latency()
     limits: Limits = Limits()
     server: Server = Server()
+    clock: Clock = Clock()
+    batches: Batches = Batches()
     fault: tuple[Fault, ...] = ()
+    batch: tuple[BatchFault, ...] = ()
 
 
 def built_in() -> list[str]:
@@ -206,8 +210,8 @@ def _problem(error: Any) -> str:
     """One pydantic error as ``fault[2].shre: unknown key; did you mean 'share'?``; faults count from 1."""
     loc = error["loc"]
     where = ".".join(str(p) for p in loc)
-    if loc and loc[0] == "fault" and len(loc) > 1 and isinstance(loc[1], int):
-        where = ".".join([f"fault[{loc[1] + 1}]", *(str(p) for p in loc[2:])])
+    if loc and loc[0] in ("fault", "batch") and len(loc) > 1 and isinstance(loc[1], int):
+        where = ".".join([f"{loc[0]}[{loc[1] + 1}]", *(str(p) for p in loc[2:])])
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(loc[-1]), _keys_beside(loc), n=1)
         return f"{where}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
@@ -215,5 +219,13 @@ def _problem(error: Any) -> str:
 
 
 def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
-    tables: dict[int | str, type[BaseModel]] = {"latency": Latency, "limits": Limits, "server": Server, "fault": Fault}
+    tables: dict[int | str, type[BaseModel]] = {
+        "latency": Latency,
+        "limits": Limits,
+        "server": Server,
+        "fault": Fault,
+        "clock": Clock,
+        "batches": Batches,
+        "batch": BatchFault,
+    }
     return list((tables[loc[0]] if len(loc) > 1 else Scenario).model_fields)

@@ -15,6 +15,8 @@ from aiohttp import web
 from llmbatch.simulator import completion, refusals, wire
 from llmbatch.simulator.account import Account, Served
 from llmbatch.simulator.asked import Asked, read
+from llmbatch.simulator.batches.api import BatchApi
+from llmbatch.simulator.batches.rows import Rows
 from llmbatch.simulator.brain import BRAINS
 from llmbatch.simulator.buckets import Buckets
 from llmbatch.simulator.form import BadRequest
@@ -63,6 +65,14 @@ class Simulator:
         self._buckets = Buckets(scenario.limits, clock())
         self._random = random.Random(scenario.seed)
         self._slots = Slots(scenario.server.slots, scenario.server.queue)
+        self.batches = BatchApi(
+            (scenario.batches, scenario.batch),
+            Rows(self._brain, Plan(scenario.seed, scenario.fault), scenario.seed, scenario.server.cached_share),
+            self.account,
+            time_of_batches(clock, scenario.clock.speed),
+            self._key_fits,
+            seed=scenario.seed,
+        )
         self._closing = asyncio.Event()
         self._runner: web.AppRunner | None = None
 
@@ -72,6 +82,7 @@ class Simulator:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/account", self._show_account)
+        app.router.add_routes(self.batches.routes())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port, backlog=4096).start()
@@ -82,6 +93,7 @@ class Simulator:
         self._closing.set()
         if self._runner is not None:
             await self._runner.cleanup()
+        self.batches.store.close()
 
     async def __aenter__(self) -> Simulator:
         await self.start()
@@ -186,6 +198,7 @@ class Simulator:
                 fault=kind or (answer.reason if answer else None),
                 usage=answer.usage if answer else None,
                 delivered=answer is not None and kind not in wire.LOSING and not wire.gone(request),
+                tier=completion.served_tier(asked) if asked else "default",
             )
         )
         if answer is None:
@@ -202,7 +215,14 @@ class Simulator:
         return _json(Answer(200, orjson.dumps({"object": "list", "data": models})))
 
     async def _show_account(self, _: web.Request) -> web.Response:
+        await self.batches.settle()
         return _json(Answer(200, orjson.dumps(self.account.as_json())))
+
+
+def time_of_batches(clock: Callable[[], float], speed: float) -> Callable[[], float]:
+    """Seconds since the epoch as batches know them: they pass ``speed`` times as fast as real ones."""
+    at, began = time.time(), clock()
+    return lambda: at + (clock() - began) * speed
 
 
 def _json(answer: Answer) -> web.Response:

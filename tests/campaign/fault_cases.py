@@ -115,4 +115,4 @@ ANSWERS = [
 
 ALL = [*STOPS, *REFUSALS, *WIRE, *SLOW, *ANSWERS]
 QUICK = [case for case in ALL if case not in SLOW]
-assert {case.kind for case in QUICK} == set(KINDS)
+assert {case.kind for case in QUICK} == set(KINDS) - {"flex_unavailable"}  # means nothing at the standard tier

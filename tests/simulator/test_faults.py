@@ -118,8 +118,21 @@ async def test_a_fault_looks_as_it_should_and_the_next_request_is_answered(
             assert (bad.requests, bad.paid) == (1, int((kind, parameters) in [(k, p) for k, p, _ in PAID]))
 
 
+async def test_flex_without_capacity_is_refused_and_the_standard_tier_is_not() -> None:
+    async with serving(None, Fault(kind="flex_unavailable", retry_after_form="ms", retry_after_s=0.5)) as client:
+        refused = await client.ask(service_tier="flex")
+        assert (refused.status, code(refused), refused.headers["retry-after-ms"]) == (
+            429,
+            "resource_unavailable",
+            "500",
+        )
+        assert on_schema((await client.ask()).text)
+        assert client.server.account.by_fault["flex_unavailable"].paid == 0
+        assert client.server.account.by_tier["default"].paid == 1
+
+
 def test_every_kind_is_tested() -> None:
-    assert {kind for kind, _, _ in UNPAID + PAID} == set(KINDS)
+    assert {kind for kind, _, _ in UNPAID + PAID} | {"flex_unavailable"} == set(KINDS)
 
 
 @pytest.mark.parametrize(
