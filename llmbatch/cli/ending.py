@@ -30,7 +30,9 @@ from llmbatch.validate import output_of
 if TYPE_CHECKING:
     from llmbatch.cli.night import Night
 
-_CHUNK = 2_000  #: rows whose answers are read from the ledger at once
+_FIRST_ANSWERS = 50  #: rows whose answers are read from the ledger at once, before it is known how long they are
+_MOST_ANSWERS = 2_000
+_MOST_CHARS = 4 * 2**20  #: of their raw replies
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +98,13 @@ def allowed(max_failed: str, total: int) -> float:
 
 def _pairs(night: Night, con: duckdb.DuckDBPyConnection, run: Run) -> Iterator[tuple[Row, Answer]]:
     answers: dict[int, RowAnswer] = {}
+    size, until = _FIRST_ANSWERS, 0
     for row in night.rows():
-        if row.row_no % _CHUNK == 0:
-            answers = ledgers.answers_between(con, run, row.row_no, row.row_no + _CHUNK)
+        if row.row_no >= until:
+            until = row.row_no + size
+            answers = ledgers.answers_between(con, run, row.row_no, until)
+            chars = sum(len(answer.raw or "") for answer in answers.values())
+            size = max(1, min(_MOST_ANSWERS, size * _MOST_CHARS // max(1, chars)))
         yield row, _answer(answers.pop(row.row_no, None))
     refuse_changed(night.source, night.survey)  # before the new results take the place of the old
 

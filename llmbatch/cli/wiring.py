@@ -61,7 +61,7 @@ class Wired:
 
         async def record(attempt: Attempt, request: Request) -> int:
             self.tally.attempted(attempt)
-            first = request if request.attempts_used == 0 else None
+            first = request if request.attempts_used == 0 and attempt.outcome != "rate_limited" else None
             return await ledger.record(run.run_no, attempt, first, self.pipeline.version)
 
         parts = wrap.Parts(

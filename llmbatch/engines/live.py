@@ -12,10 +12,10 @@ row leads, its twins wait and are judged on the same replies.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 
+from llmbatch.engines.room import Room
 from llmbatch.errors import Decision, ProviderDown, Refused, Rejected, Stop, StorageError
 from llmbatch.halt import Halt
 from llmbatch.ledger import Known, Ledger, Run, known
@@ -27,6 +27,8 @@ from llmbatch.validate import FINAL, Judge, reask_turns
 
 _CHUNK = 500  #: rows looked up at once; reading and rendering so many takes about 5 ms
 _OPEN_ROWS = 1_500  #: rows between lookup and outcome: bounds memory, and what a kill can cost
+_CHUNK_CHARS = 2 * 2**20  #: of prompts looked up at once
+_OPEN_CHARS = 16 * 2**20  #: of the prompts of open rows; a longer prompt is open alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +54,16 @@ async def answer(engine: Engine, rows: Iterable[Row]) -> None:
     """Bring every row to its outcome, or stop when told to. What is in flight then may end (see Halt)."""
     async with asyncio.TaskGroup() as group:
         way = _Way(engine, group)
-        for chunk in _chunks(iter(rows)):
-            if engine.halt:
-                break
-            try:
-                await way.go(chunk)
-            except StorageError as error:
-                engine.halt.stop(error)
+        try:
+            for row in rows:
+                if engine.halt:
+                    return
+                await way.go(row)
+            await way.look_up()
+        except StorageError as error:
+            engine.halt.stop(error)
         else:
             engine.tail.begin()
-
-
-def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while chunk := list(islice(rows, _CHUNK)):
-        yield chunk
 
 
 @dataclass(slots=True)
@@ -76,18 +74,45 @@ class _Lead:
     request: Request
     twins: list[Row] = field(default_factory=list)
 
+    @property
+    def chars(self) -> int:
+        """Of the prompt."""
+        return len(self.request.messages[-1]["content"])
+
 
 class _Way:
     def __init__(self, engine: Engine, group: asyncio.TaskGroup) -> None:
         self._engine = engine
         self._group = group
         self._leads: dict[str, _Lead] = {}
-        self._room = asyncio.Semaphore(engine.open_rows)
+        self._room = Room(engine.open_rows, _OPEN_CHARS)
+        self._claimed: list[_Lead] = []  #: not looked up yet
+        self._gathered = self._gathered_chars = 0  #: rows since the last look-up, and their prompts
 
-    async def go(self, chunk: list[Row]) -> None:
-        """Render and look up a chunk of rows, settle what is known, send off the rest."""
+    async def go(self, row: Row) -> None:
+        """Render a row and claim its key; when enough are claimed, look them up."""
+        request = self._request(row)
+        if request is None:
+            return
+        lead = _Lead(row, request)
+        if self._gathered_chars + lead.chars > _CHUNK_CHARS:
+            await self.look_up()  # else it could wait for room that only those can give back
+        await self._room.take(lead.chars)
         # A key is claimed before it is looked up, so that a reply stored meanwhile is seen by one of the two.
-        leads = [lead for row in chunk if (lead := await self._claim(row)) is not None]
+        first = self._leads.setdefault(request.key, lead)
+        if first is lead:
+            self._claimed.append(lead)
+        else:
+            first.twins.append(row)
+        self._gathered += 1
+        self._gathered_chars += lead.chars
+        if self._gathered >= min(_CHUNK, self._engine.open_rows):
+            await self.look_up()
+
+    async def look_up(self) -> None:
+        """Look up what is claimed, settle what is known, send off the rest."""
+        leads, self._claimed = self._claimed, []
+        self._gathered = self._gathered_chars = 0
         keys = [lead.request.key for lead in leads]
         rehearsal = self._engine.rehearsal
         stored = await self._engine.ledger.ask(lambda con: known(con, keys, simulated=rehearsal))
@@ -98,20 +123,6 @@ class _Way:
                 self._release(lead)
             else:
                 self._group.create_task(self._lead(lead, request, past))
-
-    async def _claim(self, row: Row) -> _Lead | None:
-        """The row as the one to ask for its key; None when it has its outcome, or waits for another row's reply."""
-        await self._room.acquire()
-        request = self._request(row)
-        if request is None:
-            self._room.release()
-            return None
-        lead = self._leads.get(request.key)
-        if lead is not None:
-            lead.twins.append(row)
-            return None
-        self._leads[request.key] = lead = _Lead(row, request)
-        return lead
 
     def _request(self, row: Row) -> Request | None:
         """What is to be sent for a row; None when nothing can be, and the row has its outcome."""
@@ -223,5 +234,5 @@ class _Way:
 
     def _release(self, lead: _Lead) -> None:
         del self._leads[lead.request.key]
-        for _ in range(1 + len(lead.twins)):
-            self._room.release()
+        rows = 1 + len(lead.twins)
+        self._room.give(rows, rows * lead.chars)

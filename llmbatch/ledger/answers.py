@@ -8,6 +8,7 @@ from decimal import Decimal
 import duckdb
 
 from llmbatch.ledger.faults import storage_faults
+from llmbatch.ledger.parts import raw_in_parts
 from llmbatch.ledger.runs import Run
 from llmbatch.ledger.statements import statements
 from llmbatch.types import Status
@@ -37,13 +38,16 @@ def answers_between(con: duckdb.DuckDBPyConnection, run: Run, low: int, high: in
     rows = con.execute(statements()["outcomes_between"], [run.run_no, low, high]).fetchall()
     seqs = [seq for *_, seq in rows if seq is not None]
     serving = {s: rest for s, *rest in con.execute(statements()["serving"], [seqs]).fetchall()}
+    long = raw_in_parts(con, [s for s, (*_, outcome, raw) in serving.items() if raw is None and outcome == "answered"])
     paid = {row_no: rest for row_no, *rest in con.execute(statements()["paid_between"], [night, low, high]).fetchall()}
     found = {}
     for row_no, status, failure, reason, key, seq in rows:
-        run_no, asked_for, model, raw = serving.get(seq, (None, None, None, None))
+        run_no, asked_for, model, _, raw = serving.get(seq, (None, None, None, None, None))
         own = status == Status.REUSED and run_no in night and asked_for == row_no
         shown = Status.DONE if own else Status(status)
-        found[row_no] = RowAnswer(shown, failure, reason, key, model, raw, _cost(shown, paid.get(row_no)))
+        found[row_no] = RowAnswer(
+            shown, failure, reason, key, model, raw or long.get(seq), _cost(shown, paid.get(row_no))
+        )
     return found
 
 

@@ -13,7 +13,7 @@ import duckdb
 from llmbatch.ledger.faults import storage_error
 from llmbatch.ledger.files import put_in_place, rebuilt, remove_leftovers, size_of, wal_of
 from llmbatch.ledger.runs import FINISHED
-from llmbatch.ledger.schema import connect, migrate, open_file
+from llmbatch.ledger.schema import connect, migrate, open_file, quoted
 from llmbatch.ledger.sequence import sequence
 from llmbatch.ledger.statements import statements
 
@@ -75,8 +75,7 @@ def _rebuild(path: Path, first: int, last_seq: int, expected: tuple[int, ...]) -
     with closing(open_file(new)) as con:
         migrate(con, new)
         (home,) = _row(con, "database")
-        quoted = str(path).replace("'", "''")
-        con.execute(f"attach '{quoted}' as before (read_only)")
+        con.execute(f"attach {quoted(path)} as before (read_only)")
         con.execute("use before")
         con.execute(statements()["kept_keys"], {"first": first})
         con.execute(f'use "{home}"')

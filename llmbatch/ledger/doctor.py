@@ -23,6 +23,7 @@ _DAMAGE = {
     "outcomes_without_run": "outcomes whose run is not there",
     "run_ends_without_run": "ends of runs that are not there",
     "requests_without_attempt": "requests without an attempt",
+    "parts_without_attempt": "parts of texts without an attempt",
 }
 #: orphans that lose nothing: their replies are still used
 _USABLE = {

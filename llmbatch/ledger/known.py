@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import duckdb
 
+from llmbatch.ledger.parts import raw_in_parts
 from llmbatch.ledger.statements import statements
 from llmbatch.reply import parse_reply
 from llmbatch.types import Reply
@@ -52,16 +53,16 @@ def attempts_by_seq(con: duckdb.DuckDBPyConnection, seqs: Sequence[int]) -> Iter
     """(key, reply or rejection) of stored attempts, in the order they were made."""
     if not seqs:
         return
-    for seq, key, number, status, latency_ms, cost, raw, failure, reason in con.execute(
-        statements()["attempts_by_seq"], [seqs]
-    ).fetchall():
-        if raw is None:
+    rows = con.execute(statements()["attempts_by_seq"], [seqs]).fetchall()
+    long = raw_in_parts(con, [seq for seq, *_, outcome, raw, _, _ in rows if raw is None and outcome == "answered"])
+    for seq, key, number, status, latency_ms, cost, outcome, raw, failure, reason in rows:
+        if outcome == "rejected":
             yield key, Rejection(seq, failure, reason)
         else:
             yield (
                 key,
                 replace(
-                    parse_reply(raw),
+                    parse_reply(long[seq] if raw is None else raw),
                     http_status=status,
                     latency_s=latency_ms / 1e3,
                     number=number,

@@ -1,6 +1,9 @@
 -- The ledger's whole SQL, one statement under each "-- name:" line. Tables are append-only.
 -- Keys are stored as the 32 bytes of the SHA-256. Money is DECIMAL: twelve decimals hold one token of the
 -- cheapest model. Raw replies are VARCHAR, never JSON: DuckDB refuses to store JSON that is broken.
+-- A checkpoint rewrites the last row group of each table whole. So row groups have 2,048 rows (see schema.py), a text
+-- longer than 4,096 characters is stored in parts of that length in a table of its own, and texts are compressed with
+-- zstd, without trials of other methods: the checkpoint inside a commit stays short, and bounded in memory.
 
 -- name: schema_1
 create table meta (name varchar not null, value varchar not null);
@@ -26,6 +29,36 @@ create table outcomes (
     failure varchar, reason varchar, repaired boolean not null);
 insert into meta values ('schema_version', '1');
 
+-- name: schema_2
+create table parts (                    -- of texts too long for a field
+    key blob not null, seq bigint,      -- of this attempt's raw reply; null: of the key's user message
+    part_no integer not null, part varchar not null using compression zstd);
+insert into parts select key, seq, unnest(range((length(raw) + 4095) // 4096)),
+    unnest(list_transform(range((length(raw) + 4095) // 4096), lambda n: substr(raw, n * 4096 + 1, 4096)))
+    from attempts where length(raw) > 4096;
+insert into parts select key, null, unnest(range((length(user_message) + 4095) // 4096)),
+    unnest(list_transform(range((length(user_message) + 4095) // 4096),
+        lambda n: substr(user_message, n * 4096 + 1, 4096)))
+    from requests where length(user_message) > 4096 and rowid in (select min(rowid) from requests group by key);
+create table short_requests (
+    key blob not null, prompt_version varchar not null,
+    user_message varchar using compression zstd);       -- null: it is in parts
+insert into short_requests select key, prompt_version, case when length(user_message) <= 4096 then user_message end
+    from requests where rowid in (select min(rowid) from requests group by key);
+drop table requests;
+alter table short_requests rename to requests;
+create table short_attempts (
+    seq bigint not null, run_no integer not null, key blob not null, row_no bigint not null, number smallint not null,
+    asked_at timestamp not null, latency_ms double not null, http_status smallint, outcome varchar not null,
+    reason varchar, failure varchar, possibly_paid boolean not null, model varchar, tier varchar, fingerprint varchar,
+    input_tokens bigint, cached_tokens bigint, cache_write_tokens bigint, output_tokens bigint,
+    reasoning_tokens bigint, cost_usd decimal(18, 12),
+    raw varchar using compression zstd);                -- null, and outcome 'answered': it is in parts
+insert into short_attempts select * replace (case when length(raw) <= 4096 then raw end as raw) from attempts;
+drop table attempts;
+alter table short_attempts rename to attempts;
+insert into meta values ('schema_version', '2');
+
 -- name: schema_version
 select coalesce(max(value::integer), 0) from meta where name = 'schema_version';
 
@@ -45,6 +78,9 @@ insert into attempts select unnest(?::bigint[]), unnest(?::integer[]), unnest(?:
 -- name: insert_requests
 insert into requests select unnest(?::blob[]), unnest(?::varchar[]), unnest(?::varchar[]);
 
+-- name: insert_parts
+insert into parts select unnest(?::blob[]), unnest(?::bigint[]), unnest(?::integer[]), unnest(?::varchar[]);
+
 -- name: insert_outcomes
 insert into outcomes select unnest(?::integer[]), unnest(?::bigint[]), unnest(?::varchar[]), unnest(?::varchar[]),
     unnest(?::blob[]), unnest(?::bigint[]), unnest(?::varchar[]), unnest(?::varchar[]), unnest(?::boolean[]);
@@ -54,8 +90,11 @@ select seq from attempts
 where outcome in ('answered', 'rejected') and key in (select unnest(?::blob[]))
     and (?::boolean or fingerprint is distinct from 'fp_simulator') order by seq;
 
+-- name: raw_in_parts
+select seq, string_agg(part, '' order by part_no) from parts where seq in (select unnest(?::bigint[])) group by seq;
+
 -- name: attempts_by_seq
-select seq, lower(hex(key)), number, http_status, latency_ms, cost_usd, raw, failure, reason
+select seq, lower(hex(key)), number, http_status, latency_ms, cost_usd, outcome, raw, failure, reason
 from attempts where seq in (select unnest(?::bigint[])) order by seq;
 
 -- name: add_prompt_version
@@ -77,7 +116,7 @@ select o.row_no, o.status, o.failure, o.reason, lower(hex(o.key)), o.seq
 from outcomes o where o.run_no = ? and o.row_no >= ? and o.row_no < ?;
 
 -- name: serving
-select seq, run_no, row_no, model, raw from attempts where seq in (select unnest(?::bigint[]));
+select seq, run_no, row_no, model, outcome, raw from attempts where seq in (select unnest(?::bigint[]));
 
 -- name: paid_between
 select row_no, sum(cost_usd), count(*) filter (where outcome = 'answered' and cost_usd is null)
@@ -116,13 +155,16 @@ where (o.row_id = $row or o.row_no = try_cast($row as bigint))
 order by (o.row_id = $row) desc, o.run_no desc limit 1;
 
 -- name: request_of
-select q.user_message, v.model, v.system, v.params, v.schema, q.prompt_version
+select coalesce(q.user_message, (
+        select string_agg(p.part, '' order by p.part_no) from parts p where p.key = q.key and p.seq is null)
+    ) as user_message, v.model, v.system, v.params, v.schema, q.prompt_version
 from requests q join prompt_versions v on v.version = q.prompt_version where q.key = from_hex(?) limit 1;
 
 -- name: attempts_of
 select a.seq, r.run_id, a.row_no, a.number, a.asked_at, a.latency_ms, a.http_status, a.outcome, a.reason, a.failure,
     a.possibly_paid, a.model, a.tier, a.input_tokens, a.cached_tokens, a.output_tokens, a.reasoning_tokens,
-    a.cost_usd, a.raw
+    a.cost_usd, coalesce(a.raw, (
+        select string_agg(p.part, '' order by p.part_no) from parts p where p.seq = a.seq)) as raw
 from attempts a join runs r using (run_no) where a.key = from_hex(?) order by a.seq;
 
 -- name: counts
@@ -137,6 +179,7 @@ select (select count(*) from outcomes o where o.seq is not null and not exists (
        (select count(*) from outcomes anti join runs using (run_no)) as outcomes_without_run,
        (select count(*) from run_ends anti join runs using (run_no)) as run_ends_without_run,
        (select count(*) from requests anti join attempts using (key)) as requests_without_attempt,
+       (select count(*) from parts anti join attempts using (key)) as parts_without_attempt,
        (select count(*) from attempts anti join requests using (key)) as attempts_without_request,
        (select count(*) from attempts anti join runs using (run_no)) as attempts_without_run,
        (select count(*) from runs r where not exists (
@@ -147,6 +190,7 @@ delete from outcomes where (seq is not null and seq not in (select seq from atte
     or run_no not in (select run_no from runs);
 delete from run_ends where run_no not in (select run_no from runs);
 delete from requests where key not in (select key from attempts);
+delete from parts where key not in (select key from attempts) or seq not in (select seq from attempts);
 
 -- name: gaps_are_meant
 insert into meta values ('gaps_through', ?::varchar);
@@ -184,4 +228,5 @@ insert into attempts by name select * from before.attempts semi join kept_keys u
 insert into requests by name select * from before.requests
     where key in (select key from kept_keys)
     and rowid in (select min(rowid) from before.requests group by key);
+insert into parts by name select * from before.parts semi join kept_keys using (key);
 insert into outcomes by name select * from before.outcomes where run_no >= $first;

@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 WINDOW_S = 0.025  #: the longest a reply waits for company before its commit begins; the promise is 0.1
 _BATCH = 500  #: attempts a commit: about 9 ms
+_CHARS = 4 * 2**20  #: of prompts and replies a commit: about 60 ms
 _OUTCOMES = 2_000  #: outcomes that are held back for company at most
 _OUTCOMES_S = 1.0  #: and for how long; nobody waits for them, and they can be computed again
 
@@ -55,6 +56,7 @@ class _Group:
 
     outcomes: list[tuple[int, Outcome]]  #: may be held back, so it lives longer than the group
     writes: list[_Write] = field(default_factory=list)
+    chars: int = 0
     ended_by: _Call | _Close | None = None
 
     def take(self, message: _Write | tuple[int, Outcome] | _Call | _Close) -> bool:
@@ -62,12 +64,13 @@ class _Group:
         match message:
             case _Write():
                 self.writes.append(message)
+                self.chars += message.recorded.size
             case tuple():
                 self.outcomes.append(message)
             case _:
                 self.ended_by = message
                 return False
-        return len(self.writes) < _BATCH and len(self.outcomes) < _OUTCOMES
+        return len(self.writes) < _BATCH and self.chars < _CHARS and len(self.outcomes) < _OUTCOMES
 
 
 class Ledger:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
+from llmbatch.ledger.parts import PART, parts
 from llmbatch.ledger.statements import statements
 from llmbatch.types import Attempt, Outcome, Request
 
@@ -21,18 +22,33 @@ class Recorded:
     request: Request | None  #: set with the first attempt of a key, so that its prompt is stored once
     prompt_version: str
 
+    @property
+    def raw(self) -> str:
+        """The raw reply; empty when none came."""
+        return self.attempt.reply.raw if self.attempt.reply else ""
+
+    @property
+    def prompt(self) -> str:
+        """The user message; empty when it is stored already."""
+        return self.request.messages[-1]["content"] if self.request else ""
+
+    @property
+    def size(self) -> int:
+        """Characters of its texts."""
+        return len(self.raw) + len(self.prompt)
+
 
 def insert_attempts(con: duckdb.DuckDBPyConnection, first_seq: int, records: Sequence[Recorded]) -> None:
     """Append attempts, numbered from ``first_seq``, and the prompts of new requests."""
     rows = [_attempt_row(first_seq + i, r) for i, r in enumerate(records)]
     con.execute(statements()["insert_attempts"], _columns(rows))
     prompts = [
-        (bytes.fromhex(r.request.key), r.prompt_version, r.request.messages[-1]["content"])
-        for r in records
-        if r.request is not None
+        (bytes.fromhex(r.request.key), r.prompt_version, _short(r.prompt)) for r in records if r.request is not None
     ]
     if prompts:
         con.execute(statements()["insert_requests"], _columns(prompts))
+    if long := [part for i, r in enumerate(records) for part in _parts(first_seq + i, r)]:
+        con.execute(statements()["insert_parts"], _columns(long))
 
 
 def insert_outcomes(con: duckdb.DuckDBPyConnection, outcomes: Sequence[tuple[int, Outcome]]) -> None:
@@ -78,8 +94,19 @@ def _attempt_row(seq: int, recorded: Recorded) -> tuple[Any, ...]:
             else (None, None, None, None, None)
         ),
         None if a.cost_usd is None else str(a.cost_usd),  # text: Decimals of unequal scale do not share a list type
-        reply.raw if reply else None,
+        _short(reply.raw) if reply else None,
     )
+
+
+def _short(text: str) -> str | None:
+    return text if len(text) <= PART else None
+
+
+def _parts(seq: int, recorded: Recorded) -> Iterator[tuple[bytes, int | None, int, str]]:
+    key = bytes.fromhex(recorded.attempt.key)
+    for of, text in ((seq, recorded.raw), (None, recorded.prompt)):
+        if len(text) > PART:
+            yield from ((key, of, part_no, part) for part_no, part in enumerate(parts(text)))
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

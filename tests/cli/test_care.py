@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from llmbatch.ledger.schema import SCHEMA_VERSION
 from llmbatch.simulator import Latency, Scenario, Server, Simulator
 from tests.cli.conftest import Serve, Shell, tickets
 
@@ -36,7 +37,7 @@ def test_a_healthy_ledger(shell: Shell, serve: Serve) -> None:
     before = ledger(shell).read_bytes()
     said = shell.call("doctor", "label").stdout.splitlines()
     assert said[0] == ".llmbatch/label.duckdb"
-    assert said[1].startswith("  schema version 1, ")
+    assert said[1].startswith(f"  schema version {SCHEMA_VERSION}, ")
     assert said[2] == "  runs 1 (unfinished 0), attempts 30, keys 30, outcomes 30"
     assert said[3:] == ["  last attempt 30, recorded 30", "healthy"]
     facts = orjson.loads(shell.call("doctor", "label", "--json", "--repair").stdout)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,16 +14,29 @@ import duckdb
 import pytest
 
 from llmbatch.errors import StorageError, UsageError
-from llmbatch.ledger import Ledger, answers_between, begin, connect, examine, history, known, schema, statements
+from llmbatch.ledger import (
+    Ledger,
+    answers_between,
+    begin,
+    connect,
+    examine,
+    history,
+    known,
+    request_of,
+    schema,
+    statements,
+)
 from llmbatch.ledger.runs import Run
-from tests.ledger.conftest import attempt, key, request, start
+from tests.ledger.conftest import attempt, body, key, request, start
 
 STORED = sorted((Path(__file__).parent / "stored").glob("v*.duckdb.gz"))
 
-SCHEMA_2 = """
+NOW, NEXT = schema.SCHEMA_VERSION, schema.SCHEMA_VERSION + 1
+MARKS = [str(number) for number in range(1, NOW + 1)]
+NEXT_SCHEMA = f"""
     alter table attempts add column note varchar;
-    update attempts set note = 'from version 1';
-    insert into meta values ('schema_version', '2');
+    update attempts set note = 'from version {NOW}';
+    insert into meta values ('schema_version', '{NEXT}');
 """
 
 
@@ -33,15 +47,15 @@ def unpack(stored: Path, folder: Path) -> Path:
 
 
 @pytest.fixture
-def version_2(monkeypatch: pytest.MonkeyPatch) -> None:
+def next_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """A llmbatch to come, with one migration more."""
-    migrate_with(monkeypatch, SCHEMA_2)
+    migrate_with(monkeypatch, NEXT_SCHEMA)
 
 
 def migrate_with(monkeypatch: pytest.MonkeyPatch, sql: str) -> None:
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
-    monkeypatch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, 2: "schema_2"})
-    monkeypatch.setitem(statements.statements(), "schema_2", sql)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", NEXT)
+    monkeypatch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, NEXT: "schema_next"})
+    monkeypatch.setitem(statements.statements(), "schema_next", sql)
 
 
 def versions(path: Path) -> tuple[list[str], list[str]]:
@@ -84,50 +98,50 @@ async def test_a_stored_ledger_opens_and_gives_its_replies(stored: Path, tmp_pat
     assert diagnosis.counts["attempts"] == 7
 
 
-@pytest.mark.usefixtures("version_2")
+@pytest.mark.usefixtures("next_version")
 def test_an_older_ledger_is_migrated(tmp_path: Path) -> None:
     path = unpack(STORED[0], tmp_path)
     con = connect(path)
-    assert con.execute("select seq, note from attempts order by seq limit 1").fetchone() == (1, "from version 1")
+    assert con.execute("select seq, note from attempts order by seq limit 1").fetchone() == (1, f"from version {NOW}")
     con.close()
-    assert versions(path)[0] == ["1", "2"]
+    assert versions(path)[0] == [*MARKS, str(NEXT)]
     connect(path).close()  # and it stays so
-    assert versions(path)[0] == ["1", "2"]
+    assert versions(path)[0] == [*MARKS, str(NEXT)]
 
 
-@pytest.mark.usefixtures("version_2")
+@pytest.mark.usefixtures("next_version")
 def test_a_new_ledger_goes_through_every_version(tmp_path: Path) -> None:
     connect(tmp_path / "l.duckdb").close()
     marks, columns = versions(tmp_path / "l.duckdb")
-    assert marks == ["1", "2"]
+    assert marks == [*MARKS, str(NEXT)]
     assert "note" in columns
 
 
 def test_a_migration_that_fails_in_the_middle_leaves_the_older_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = unpack(STORED[0], tmp_path)
+    path = unpack(STORED[-1], tmp_path)
     with monkeypatch.context() as broken:
-        migrate_with(broken, SCHEMA_2 + "select * from nowhere;")
+        migrate_with(broken, NEXT_SCHEMA + "select * from nowhere;")
         with pytest.raises(StorageError, match="nowhere"):
             connect(path)
     marks, columns = versions(path)
-    assert marks == ["1"]
+    assert marks == MARKS
     assert "note" not in columns
     connect(path).close()
 
 
 def test_a_migration_that_is_killed_in_the_middle_leaves_the_older_version(tmp_path: Path) -> None:
-    path = unpack(STORED[0], tmp_path)
+    path = unpack(STORED[-1], tmp_path)
     script = textwrap.dedent(f"""
         import pytest
         from pathlib import Path
         from llmbatch.ledger import connect
-        from tests.ledger.test_migrations import SCHEMA_2, migrate_with
+        from tests.ledger.test_migrations import NEXT_SCHEMA, migrate_with
         import llmbatch.ledger.schema as schema
 
         long = "create table middle as select 1; select count(*) from range(1000000000000) where range % 7 = 3;"
-        migrate_with(pytest.MonkeyPatch(), SCHEMA_2 + long)
+        migrate_with(pytest.MonkeyPatch(), NEXT_SCHEMA + long)
         real = schema.sequence
         def told(con, record):
             print("migrating", flush=True)
@@ -143,18 +157,42 @@ def test_a_migration_that_is_killed_in_the_middle_leaves_the_older_version(tmp_p
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     marks, columns = versions(path)
-    assert marks == ["1"]
+    assert marks == MARKS
     assert "note" not in columns
 
 
 def test_a_newer_ledger_is_refused_and_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = unpack(STORED[0], tmp_path)
+    path = unpack(STORED[-1], tmp_path)
     with monkeypatch.context() as newer:
-        migrate_with(newer, SCHEMA_2)
+        migrate_with(newer, NEXT_SCHEMA)
         connect(path).close()
     before = path.read_bytes()
-    with pytest.raises(UsageError, match="schema version 2; this llmbatch knows 1"):
+    with pytest.raises(UsageError, match=f"schema version {NEXT}; this llmbatch knows {NOW}"):
         connect(path)
     diagnosis = examine(path)
-    assert (diagnosis.schema_version, diagnosis.healthy, diagnosis.repairable) == (2, False, False)
+    assert (diagnosis.schema_version, diagnosis.healthy, diagnosis.repairable) == (NEXT, False, False)
     assert path.read_bytes() == before
+
+
+async def test_long_texts_of_version_1_are_cut_into_parts(tmp_path: Path) -> None:
+    path, long = tmp_path / "l.duckdb", "é" * 10_000
+    with duckdb.connect(str(path)) as con:
+        con.execute(statements.statements()["schema_1"])
+        for seq, raw in ((1, body(long)), (2, body("short"))):
+            con.execute(
+                "insert into attempts by name select ?::bigint as seq, 1 as run_no, ?::blob as key, 0 as row_no, "
+                "1 as number, now()::timestamp as asked_at, 1.0 as latency_ms, 'answered' as outcome, "
+                "false as possibly_paid, ? as raw",
+                [seq, bytes.fromhex(key(seq)), raw],
+            )
+            for _ in range(2):  # version 1 stored a prompt again after a 429
+                con.execute("insert into requests values (?, 'v1', ?)", [bytes.fromhex(key(seq)), raw])
+        con.execute("insert into prompt_versions values ('v1', null, 'm-1', null, '{}', '{}', 'p', null, now())")
+        con.execute("insert into runs values (1, 'r', 'tag', 'v1', 'i', 'f', 2, '{}', [], now())")
+    with closing(connect(path)) as con:
+        found = known(con, [key(1), key(2)])
+        assert [entry.replies[0].text for entry in found.values()] == [long, "short"]
+        assert [(request_of(con, key(n)) or {})["user_message"] for n in (1, 2)] == [body(long), body("short")]
+        assert con.execute("select count(*) from requests").fetchone() == (2,)
+        assert con.execute("select max(length(part)), count(*) from parts").fetchone() == (4096, 6)
+    assert examine(path).findings[0].what.startswith("there is no record")

@@ -164,7 +164,8 @@ async def test_orphans_are_counted_and_removed(path: Path) -> None:
             "insert into outcomes values (1, 0, null, 'done', from_hex('00'), 99, null, null, false);"
             "insert into outcomes values (7, 0, null, 'done', from_hex('00'), 1, null, null, false);"
             "insert into run_ends values (8, now()::timestamp, 'finished', 0, '{}');"
-            "insert into requests values (from_hex('00'), 'v1', 'text')"
+            "insert into requests values (from_hex('00'), 'v1', 'text');"
+            "insert into parts values (from_hex('00'), null, 0, 'text')"
         )
     found = examine(path)
     assert found.orphans == {
@@ -172,6 +173,7 @@ async def test_orphans_are_counted_and_removed(path: Path) -> None:
         "outcomes_without_run": 2,
         "run_ends_without_run": 1,
         "requests_without_attempt": 1,
+        "parts_without_attempt": 1,
         "attempts_without_request": 0,
         "attempts_without_run": 2,
         "runs_without_prompt_version": 0,

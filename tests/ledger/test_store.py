@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ import duckdb
 import pytest
 
 from llmbatch.errors import StorageError, UsageError
-from llmbatch.ledger import Ledger, connect, known
+from llmbatch.ledger import Ledger, answers_between, attempts_of, begin, connect, known, request_of
 from llmbatch.types import Outcome, Status
-from tests.ledger.conftest import attempt, body, key, request
+from tests.ledger.conftest import attempt, body, key, request, start
 
 
 async def test_a_recorded_attempt_is_on_disk_when_record_returns(tmp_path: Path, crowd: int) -> None:
@@ -231,3 +232,38 @@ def test_no_room_for_a_new_ledger_leaves_none(tmp_path: Path, limit: int) -> Non
     assert "free some space" in done.stdout
     assert list(tmp_path.iterdir()) == []
     connect(tmp_path / "l.duckdb").close()
+
+
+async def test_long_texts_come_back_whole(tmp_path: Path) -> None:
+    text = "".join(f"{n} é\n" for n in range(3_000))
+    long = replace(request(1), messages=({"role": "user", "content": text},))
+    ledger = await Ledger.open(tmp_path / "l.duckdb")
+    run = await ledger.ask(lambda con: begin(con, start()))
+    await ledger.record(run.run_no, attempt(1, raw=body("short")), long, "v1")
+    await ledger.record(run.run_no, attempt(1, number=2, raw=body(text.replace("\n", " "))), None, "v1")
+    ledger.settle(run.run_no, Outcome(0, Status.DONE, None, key(1), 2))
+    found = await ledger.ask(lambda con: known(con, [key(1)]))
+    told = await ledger.ask(lambda con: request_of(con, key(1)))
+    attempts = await ledger.ask(lambda con: attempts_of(con, key(1)))
+    answers = await ledger.ask(lambda con: answers_between(con, run, 0, 1))
+    await ledger.close()
+    raws = [body("short"), body(text.replace("\n", " "))]
+    assert [reply.raw for reply in found[key(1)].replies] == raws
+    assert told is not None
+    assert told["user_message"] == text
+    assert [told["raw"] for told in attempts] == raws
+    assert answers[0].raw == raws[1]
+
+
+@pytest.mark.slow
+async def test_rows_of_a_megabyte_need_no_more_memory_than_duckdb_may_have(tmp_path: Path) -> None:
+    text = " ".join(f"word {n}" for n in range(90_000))
+    big = [replace(request(n), messages=({"role": "user", "content": f"{n} {text}"},)) for n in range(150)]
+    ledger = await Ledger.open(tmp_path / "l.duckdb")
+    seqs = await asyncio.gather(
+        *(ledger.record(1, attempt(n, raw=body(f"{n} {text}")), big[n], "v1") for n in range(150))
+    )
+    assert sorted(seqs) == list(range(1, 151))
+    found = await ledger.ask(lambda con: known(con, [key(149)]))
+    assert found[key(149)].replies[0].text == f"149 {text}"
+    await ledger.close()
