@@ -13,7 +13,7 @@ outcome   how a row ended: exactly one a row
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -187,6 +187,9 @@ class Observer(Protocol):
 
     def finished(self, outcome: Outcome, reply: Reply | None) -> None:
         """A row has its outcome; ``reply`` is the one that serves it, if any."""
+
+    def failed(self, outcome: Outcome, place: str, problem: Callable[[], str]) -> None:
+        """A row failed or was skipped; ``problem`` gives the reason without the row's text, when it is asked for."""
 
     def noted(self, message: str) -> None:
         """Something a person should know, once: a fallback, a pause, a change of limits."""

@@ -17,6 +17,7 @@ from llmbatch import report as reports
 from llmbatch.atomic import write_text
 from llmbatch.cli.gate import complain, escaped
 from llmbatch.cli.order import command, how_to_go_on
+from llmbatch.cli.past import trend, version_costs
 from llmbatch.cli.wiring import Wired
 from llmbatch.errors import Exit, InputError, Stop, StorageError
 from llmbatch.ledger import RowAnswer, Run
@@ -155,6 +156,8 @@ def _report(
         structured_output=wired.structured_output,
         files=files,
         notes=_notes(night, answered.reason),
+        by_prompt_version=version_costs(con),
+        trend=trend(con, run),
     )
     return reports.build(night.tally, facts)
 

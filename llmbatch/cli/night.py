@@ -19,18 +19,18 @@ from llmbatch.cli import deadline, ending
 from llmbatch.cli.make import usable
 from llmbatch.cli.order import Order, status_file
 from llmbatch.cli.signals import Signals
-from llmbatch.cli.wiring import wire
+from llmbatch.cli.wiring import Wired, wire
 from llmbatch.engines import live
 from llmbatch.errors import InputError
 from llmbatch.halt import Halt
-from llmbatch.ledger import Ledger, Lock
+from llmbatch.ledger import Ledger, Lock, Run
 from llmbatch.pipeline import Pipeline
-from llmbatch.progress import StatusFile, choose
+from llmbatch.progress import Gauges, Recorder, StatusFile, choose
 from llmbatch.render import Renderer
 from llmbatch.sink import Target, added_columns, check_target
 from llmbatch.source import Source, Survey, check_row, open_source, survey
 from llmbatch.tally import Tally
-from llmbatch.types import Row
+from llmbatch.types import Provider, Row
 from llmbatch.validate import Judge
 
 #: How long the event loop may keep the interpreter from the ledger's thread. At Python's 5 ms a commit takes 70 ms
@@ -116,29 +116,46 @@ async def _answer(night: Night, signals: Signals) -> ending.Answered:
             run = await ledger.ask(lambda con: ledgers.begin(con, _start(night)))
             provider, timed = await wired.wrapped(ledger, run)
             cuts.append(timed.cut)
-            engine = live.Engine(
-                ledger=ledger,
-                run=run,
-                renderer=night.renderer,
-                judge=night.judge,
-                provider=provider,
-                observer=night.tally,
-                halt=halt,
-                max_attempts=night.pipeline.settings.limits.max_attempts,
-                id_column=night.pipeline.settings.input.id,
-                retry_failed=order.retry_classes,
-                tail=wired.tail,
-                rehearsal=wired.rehearsal,
-            )
-            display = choose(sys.stderr, night.tally, wired.in_flight, night.pipeline.name, quiet=order.quiet)
+            engine = _engine(night, ledger, run, provider, wired)
+            gauges = await _gauges(night, ledger, run, wired)
+            display = choose(sys.stderr, night.tally, gauges, night.pipeline.name, quiet=order.quiet)
             status_path = status_file(order.ledger_file)
-            status = StatusFile(status_path, night.tally, wired.in_flight, run.run_id, night.pipeline.name)
-            with status, display, deadline.keeping(order.deadline, night.tally, halt, timed.cut):
+            status = StatusFile(status_path, night.tally, gauges, run.run_id, night.pipeline.name)
+            with (
+                status,
+                display,
+                Recorder(night.tally, gauges),
+                deadline.keeping(order.deadline, night.tally, halt, timed.cut),
+            ):
                 await live.answer(engine, _while_readable(night, halt))
             await provider.close()
         finally:
             await ledger.close()
     return ending.Answered(run, halt.reason, wired, display, status)
+
+
+def _engine(night: Night, ledger: Ledger, run: Run, provider: Provider, wired: Wired) -> live.Engine:
+    return live.Engine(
+        ledger=ledger,
+        run=run,
+        renderer=night.renderer,
+        judge=night.judge,
+        provider=provider,
+        observer=night.tally,
+        halt=wired.halt,
+        max_attempts=night.pipeline.settings.limits.max_attempts,
+        id_column=night.pipeline.settings.input.id,
+        retry_failed=night.order.retry_classes,
+        tail=wired.tail,
+        rehearsal=wired.rehearsal,
+    )
+
+
+async def _gauges(night: Night, ledger: Ledger, run: Run, wired: Wired) -> Gauges:
+    """What the displays read of the run beside the tally."""
+    spent, _ = await ledger.ask(lambda con: ledgers.spent(con, run.resumes))
+    budget = night.pipeline.settings.limits.budget_usd
+    return Gauges(wired.in_flight, wired.gate.state, budget_usd=budget, spent_before_usd=spent)
 
 
 def _while_readable(night: Night, halt: Halt) -> Iterator[Row]:

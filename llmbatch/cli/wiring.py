@@ -18,6 +18,7 @@ from llmbatch.pipeline import Pipeline
 from llmbatch.prices import PriceTable, provider_of
 from llmbatch.providers import wrap
 from llmbatch.providers.access import is_this_machine
+from llmbatch.savings import savings
 from llmbatch.tally import Tally
 from llmbatch.types import Attempt, Provider, Request, Usage
 
@@ -99,6 +100,7 @@ def wire(pipeline: Pipeline, tally: Tally, halt: Halt, on_change: Callable[[str]
     prices = PriceTable(settings.prices, None if offline else provider_of(providers.address(settings)))
     if settings.limits.budget_usd is not None:
         worst_case(pipeline, prices)  # raises now rather than at the first call
+    tally.saved_by = savings(prices, settings.request.model)
     raw = providers.make(settings, tally.noted)
     gate = Gate(settings.limits, on_change=on_change)
     return Wired(pipeline, tally, halt, raw, prices, gate)

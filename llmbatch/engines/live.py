@@ -19,6 +19,7 @@ from llmbatch.engines.room import Room
 from llmbatch.errors import Decision, ProviderDown, Refused, Rejected, Stop, StorageError
 from llmbatch.halt import Halt
 from llmbatch.ledger import Known, Ledger, Run, known
+from llmbatch.providers.echo import without_row
 from llmbatch.providers.hedged import Tail
 from llmbatch.render import Renderer, RenderError
 from llmbatch.source import row_id
@@ -231,6 +232,8 @@ class _Way:
         )
         engine.ledger.settle(engine.run.run_no, outcome)
         engine.observer.finished(outcome, reply)
+        if failure is not None:
+            engine.observer.failed(outcome, row.place, lambda: without_row(reason or "", row, request))
 
     def _release(self, lead: _Lead) -> None:
         del self._leads[lead.request.key]

@@ -7,7 +7,20 @@ from llmbatch.ledger.files import remove_leftovers
 from llmbatch.ledger.known import Known, Rejection, known
 from llmbatch.ledger.lock import Lock
 from llmbatch.ledger.repair import Repaired, repair
-from llmbatch.ledger.runs import FINISHED, Run, RunStart, begin, changes, end, history, run_ids, spent
+from llmbatch.ledger.runs import (
+    FINISHED,
+    Run,
+    RunStart,
+    VersionBill,
+    begin,
+    changes,
+    end,
+    history,
+    reports_before,
+    run_ids,
+    spent,
+    spent_by_version,
+)
 from llmbatch.ledger.schema import connect
 from llmbatch.ledger.sequence import beside
 from llmbatch.ledger.store import Ledger
@@ -26,6 +39,7 @@ __all__ = [
     "RowAnswer",
     "Run",
     "RunStart",
+    "VersionBill",
     "answers_between",
     "attempts_of",
     "begin",
@@ -40,7 +54,9 @@ __all__ = [
     "outcome_of",
     "remove_leftovers",
     "repair",
+    "reports_before",
     "request_of",
     "run_ids",
     "spent",
+    "spent_by_version",
 ]

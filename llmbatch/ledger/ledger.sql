@@ -148,6 +148,21 @@ select run_no, run_id from runs;
 select r.run_id, r.started_at, r.prompt_version, r.input, r.total, e.ended_at, e.status, e.exit_code, e.report
 from runs r left join run_ends e using (run_no) order by r.run_no desc;
 
+-- name: reports_before
+-- The newest $most runs before a run that have a report, newest first.
+select r.run_id, e.report from runs r join run_ends e using (run_no)
+where r.run_no < $run order by r.run_no desc limit $most;
+
+-- name: paid_by_version
+-- What each prompt version cost over all its runs, newest first.
+with paid as (select run_no, count(*) filter (where outcome = 'answered') as answers, sum(cost_usd) as dollars,
+                     count(*) filter (where outcome = 'answered' and cost_usd is null) as unpriced
+              from attempts group by run_no)
+select v.version, any_value(v.label), count(*), coalesce(sum(answers), 0)::bigint, coalesce(sum(dollars), 0),
+       coalesce(sum(unpriced), 0)::bigint
+from prompt_versions v join runs r on r.prompt_version = v.version left join paid using (run_no)
+group by v.version order by max(r.run_no) desc limit $most;
+
 -- name: row_outcome
 select r.run_id, o.row_no, o.row_id, o.status, o.failure, o.reason, lower(hex(o.key)) as key, o.seq
 from outcomes o join runs r using (run_no)

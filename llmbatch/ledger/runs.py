@@ -37,6 +37,18 @@ class RunStart:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionBill:
+    """What one prompt version cost over all its runs."""
+
+    version: str
+    label: str | None
+    runs: int
+    answers: int
+    dollars: Decimal  #: as far as answers are priced
+    unpriced: int  #: answers
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """A begun run."""
 
@@ -91,6 +103,18 @@ def spent(con: duckdb.DuckDBPyConnection, run_nos: tuple[int, ...]) -> tuple[Dec
     row = con.execute(statements()["paid_by_runs"], [list(run_nos)]).fetchone()
     assert row is not None
     return Decimal(row[0]), int(row[1])
+
+
+@storage_faults()
+def spent_by_version(con: duckdb.DuckDBPyConnection, most: int) -> list[VersionBill]:
+    """The bills of the newest prompt versions, newest first."""
+    return [VersionBill(*row) for row in con.execute(statements()["paid_by_version"], {"most": most}).fetchall()]
+
+
+@storage_faults()
+def reports_before(con: duckdb.DuckDBPyConnection, run: Run, most: int) -> list[tuple[str, str]]:
+    """run_id and report.json (text) of the newest runs before one that ended, newest first."""
+    return con.execute(statements()["reports_before"], {"run": run.run_no, "most": most}).fetchall()
 
 
 @storage_faults()

@@ -3,5 +3,6 @@
 from llmbatch.limits.changes import Change
 from llmbatch.limits.gate import Gate, Permit
 from llmbatch.limits.retry_budget import RetryBudget, backoff
+from llmbatch.limits.state import LimitState
 
-__all__ = ["Change", "Gate", "Permit", "RetryBudget", "backoff"]
+__all__ = ["Change", "Gate", "LimitState", "Permit", "RetryBudget", "backoff"]

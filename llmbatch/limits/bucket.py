@@ -38,6 +38,11 @@ class Bucket:
         """Whether an amount is more than the limit of a whole minute."""
         return self.per_minute is not None and amount > self.per_minute
 
+    @property
+    def kept_up(self) -> float | None:
+        """Units a minute that can be kept up, burst left out; None when there is no limit."""
+        return self._rate * 60 or None
+
     def wait(self, amount: float, now: float) -> float:
         """Seconds until ``amount`` may be taken; 0 if at once."""
         if not self._rate:

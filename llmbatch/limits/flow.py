@@ -13,6 +13,7 @@ from llmbatch.limits.concurrency import Adaptive, Fixed, Slots
 from llmbatch.limits.cooldown import CoolDown
 from llmbatch.limits.headers import allowance
 from llmbatch.limits.pace import Pace
+from llmbatch.limits.state import LimitState
 from llmbatch.settings import LimitSettings
 
 _ALIVE = frozenset({"answered", "rejected", "refused"})  #: the provider answered, whatever it said
@@ -102,6 +103,17 @@ class Flow:
         if self._silent_since is None or not (self._breaker.is_open or self._cooldown.cooling(now)):
             return 0.0
         return now - self._silent_since
+
+    def state(self, now: float) -> LimitState:
+        """What the limits do now. Reads only, so that another thread may ask."""
+        shut = self._breaker.is_open
+        return LimitState(
+            concurrency=self.slots.limit,
+            paused_s=max(self._breaker.wait(now), self._cooldown.wait(now)),
+            breaker=("open" if self._probe is None else "probing") if shut else "closed",
+            requests_per_minute=self._requests.kept_up,
+            tokens_per_minute=self._tokens.kept_up,
+        )
 
     def _free(self, call: Admitted) -> None:
         del self._calls[id(call)]

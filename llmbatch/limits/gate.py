@@ -18,6 +18,7 @@ from llmbatch.errors import ProviderDown, Rejected, Stop, StorageError
 from llmbatch.limits.calls import Admitted, Ended
 from llmbatch.limits.changes import Change, Changes
 from llmbatch.limits.flow import Flow
+from llmbatch.limits.state import LimitState
 from llmbatch.settings import LimitSettings
 
 _SHORTEST_S = 0.001  #: of a timer: uvloop rounds to this
@@ -100,6 +101,10 @@ class Gate:
     def concurrency(self) -> int:
         """Calls that may be in flight now."""
         return self._flow.slots.limit
+
+    def state(self) -> LimitState:
+        """What the limits do now; any thread may ask."""
+        return self._flow.state(self._clock())
 
     @property
     def changes(self) -> Sequence[Change]:

@@ -1,7 +1,9 @@
 """What a person sees of a run while it runs: a live display, lines, or nothing; and the status file."""
 
 from llmbatch.progress.display import Display, Silent, choose
+from llmbatch.progress.gauges import Gauges
 from llmbatch.progress.meter import Meter, Snapshot
+from llmbatch.progress.recorder import Recorder
 from llmbatch.progress.status import StatusFile, read_status
 
-__all__ = ["Display", "Meter", "Silent", "Snapshot", "StatusFile", "choose", "read_status"]
+__all__ = ["Display", "Gauges", "Meter", "Recorder", "Silent", "Snapshot", "StatusFile", "choose", "read_status"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
+from llmbatch.progress.gauges import Gauges
 from llmbatch.progress.lines import Lines
 from llmbatch.progress.meter import Meter
 from llmbatch.tally import Tally
@@ -45,13 +45,11 @@ class Silent:
         """Say nothing."""
 
 
-def choose(
-    stream: TextIO, tally: Tally, in_flight: Callable[[], int], pipeline: str, *, quiet: bool = False
-) -> Display:
+def choose(stream: TextIO, tally: Tally, gauges: Gauges, pipeline: str, *, quiet: bool = False) -> Display:
     """The display that fits: none when quiet, a live one on a terminal, lines anywhere else."""
     if quiet:
         return Silent()
-    meter = Meter(tally, in_flight)
+    meter = Meter(tally, gauges)
     if not stream.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
         return Lines(stream, meter, pipeline)
     from llmbatch.progress.live import Live  # rich takes 40 ms to import

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from llmbatch.progress.gauges import Gauges
 from llmbatch.tally import Tally
 from llmbatch.types import Status
 
@@ -56,8 +57,8 @@ class _Speed:
 class Meter:
     """Reads a tally that another thread writes. Uses a clock that never jumps."""
 
-    def __init__(self, tally: Tally, in_flight: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
-        self._tally, self._in_flight, self._clock = tally, in_flight, clock
+    def __init__(self, tally: Tally, gauges: Gauges, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tally, self._gauges, self._clock = tally, gauges, clock
         self._start = clock()
         self._speed = _Speed()
         self._speed.add(self._start, tally.settled)
@@ -81,7 +82,7 @@ class Meter:
             },
             cost_usd=None if answered and unpriced == answered else sum((m.cost_usd for m in models), Decimal(0)),
             unpriced=unpriced,
-            in_flight=self._in_flight(),
+            in_flight=self._gauges.in_flight(),
             seconds=now - self._start,
             rows_per_s=speed if span >= _RATE_AFTER_S else None,
             eta_s=_eta(rows["pending"], speed, span),

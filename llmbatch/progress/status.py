@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ import orjson
 
 from llmbatch.atomic import write_bytes
 from llmbatch.errors import StorageError
+from llmbatch.progress.gauges import Gauges
 from llmbatch.progress.meter import Meter
 from llmbatch.progress.ticker import Ticker
 from llmbatch.tally import Tally
@@ -32,8 +32,8 @@ class StatusFile:
     reports are written, then what :meth:`end` was told.
     """
 
-    def __init__(self, path: Path, tally: Tally, in_flight: Callable[[], int], run_id: str, pipeline: str) -> None:
-        self._path, self._meter = path, Meter(tally, in_flight)
+    def __init__(self, path: Path, tally: Tally, gauges: Gauges, run_id: str, pipeline: str) -> None:
+        self._path, self._meter = path, Meter(tally, gauges)
         self._state = "running"
         self._run = {
             "run_id": run_id,

@@ -1,7 +1,19 @@
 """The report of a run: built from its sums, rendered as text, JSON and HTML. It returns values and writes nothing."""
 
+from llmbatch.report.bill import per_1000
 from llmbatch.report.build import RunFacts, build
-from llmbatch.report.model import Changes, DollarRange, LimitChange, Planned, ResumedRun, RunReport, from_json, to_json
+from llmbatch.report.details import PastRun
+from llmbatch.report.model import (
+    Changes,
+    DollarRange,
+    LimitChange,
+    Planned,
+    ResumedRun,
+    RunReport,
+    VersionCost,
+    from_json,
+    to_json,
+)
 from llmbatch.report.page import html
 from llmbatch.report.terminal import text
 
@@ -9,13 +21,16 @@ __all__ = [
     "Changes",
     "DollarRange",
     "LimitChange",
+    "PastRun",
     "Planned",
     "ResumedRun",
     "RunFacts",
     "RunReport",
+    "VersionCost",
     "build",
     "from_json",
     "html",
+    "per_1000",
     "text",
     "to_json",
 ]

@@ -9,23 +9,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from llmbatch.report.below import calls_of, examples_of, timeline_of
+from llmbatch.report.bill import cost_of
+from llmbatch.report.details import PastRun
 from llmbatch.report.model import (
-    DOLLAR_PLACES,
     Attempts,
     Changes,
-    Cost,
     Latency,
     LatencyBar,
     LimitChange,
     Limits,
-    ModelCost,
     Planned,
     ResumedRun,
     Rows,
     RunReport,
     Throughput,
-    TierCost,
     TokenCounts,
+    VersionCost,
 )
 from llmbatch.tally import Histogram, ModelSum, Tally
 from llmbatch.types import Status
@@ -59,6 +59,8 @@ class RunFacts:
     hedged: int = 0
     notes: tuple[str, ...] = ()
     planned: Planned | None = None
+    by_prompt_version: tuple[VersionCost, ...] = ()
+    trend: tuple[PastRun, ...] = ()
 
 
 def build(tally: Tally, facts: RunFacts) -> RunReport:
@@ -78,7 +80,7 @@ def build(tally: Tally, facts: RunFacts) -> RunReport:
         failures=dict(tally.failures.most_common()),
         attempts=_attempts(tally, facts.hedged),
         tokens=_tokens(tally.by_model),
-        cost=_cost(tally, facts.price_source),
+        cost=cost_of(tally, facts.price_source, facts.by_prompt_version),
         latency_ms=_latency(tally.latency_s),
         throughput=Throughput(round((rows.total - rows.pending) / wall_s, 3) if wall_s else None),
         limits=Limits(facts.concurrency_final, facts.limit_changes, facts.budget_usd),
@@ -93,6 +95,11 @@ def build(tally: Tally, facts: RunFacts) -> RunReport:
         files=dict(facts.files),
         notes=(*tally.notes, *(note for note in facts.notes if note not in tally.notes)),
         planned=facts.planned,
+        timeline=timeline_of(tally.timeline),
+        examples=examples_of(tally),
+        slowest=tuple(map(calls_of, tally.extremes.slowest())),
+        dearest=tuple(map(calls_of, tally.extremes.dearest())),
+        trend=facts.trend,
     )
 
 
@@ -129,46 +136,6 @@ def _tokens(by_model: Mapping[str, ModelSum]) -> TokenCounts:
         output=sum(m.output for m in sums),
         reasoning=sum(m.reasoning for m in sums),
     )
-
-
-def _cost(tally: Tally, price_source: str) -> Cost:
-    answered = sum(m.attempts for m in tally.by_model.values())
-    unknown = answered > 0 and tally.unpriced == answered
-    no_saving_known = tally.saved_unpriced > 0 and not tally.saved_usd
-    no_waste_known = tally.invalid_unpriced > 0 and not tally.invalid_usd
-    models = sorted(tally.by_model.items(), key=lambda pair: (-pair[1].cost_usd, pair[0]))
-    return Cost(
-        total_usd=None if unknown else _round(tally.cost_usd),
-        invalid_usd=None if no_waste_known else _round(tally.invalid_usd),
-        saved_by_reuse_usd=None if no_saving_known else _round(tally.saved_usd),
-        by_model=tuple(_model_cost(name, sums) for name, sums in models),
-        unpriced_attempts=tally.unpriced,
-        price_source=price_source,
-        possibly_paid_usd=None if tally.possibly_paid_unpriced else _round(tally.possibly_paid_usd),
-        by_tier=tuple(_tier_cost(name, sums) for name, sums in sorted(tally.by_tier.items())),
-    )
-
-
-def _tier_cost(name: str, sums: ModelSum) -> TierCost:
-    cost = None if sums.attempts and sums.unpriced == sums.attempts else _round(sums.cost_usd)
-    return TierCost(name, sums.attempts, cost, sums.unpriced)
-
-
-def _model_cost(name: str, sums: ModelSum) -> ModelCost:
-    return ModelCost(
-        model=name,
-        attempts=sums.attempts,
-        input=sums.input,
-        cached=sums.cached,
-        output=sums.output,
-        reasoning=sums.reasoning,
-        cost_usd=None if sums.attempts and sums.unpriced == sums.attempts else _round(sums.cost_usd),
-        unpriced_attempts=sums.unpriced,
-    )
-
-
-def _round(dollars: Decimal) -> Decimal:
-    return round(dollars, DOLLAR_PLACES)
 
 
 def _latency(seconds: Histogram) -> Latency:

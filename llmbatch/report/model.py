@@ -8,17 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 
-from pydantic import PlainSerializer, TypeAdapter
+from pydantic import TypeAdapter
 
-DOLLAR_PLACES = 10
-
-Dollars: TypeAlias = Annotated[
-    Decimal, PlainSerializer(lambda dollars: float(round(dollars, DOLLAR_PLACES)), return_type=float, when_used="json")
-]
+from llmbatch.report.details import Dollars, FailedRow, PastRun, RowCalls, Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +88,19 @@ class ModelCost:
 class TierCost:
     """What one returned service tier cost."""
 
-    tier: str
+    tier: str  #: as returned; the standard one by any of its names is "standard"
+    attempts: int  #: answered ones
+    cost_usd: Dollars | None
+    unpriced_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionCost:
+    """What one prompt version cost over all its runs in the ledger, this one included."""
+
+    prompt_version: str
+    label: str | None
+    runs: int
     attempts: int  #: answered ones
     cost_usd: Dollars | None
     unpriced_attempts: int
@@ -111,6 +118,11 @@ class Cost:
     price_source: str
     possibly_paid_usd: Dollars | None = None  #: what attempts that brought nothing can cost beyond the total, at most
     by_tier: tuple[TierCost, ...] = ()
+    by_prompt_version: tuple[VersionCost, ...] = ()  #: of the whole ledger, newest first
+    saved_by_cache_usd: Dollars | None = None  #: cached tokens at the price of fresh ones, less what was paid
+    saved_by_tier_usd: Dollars | None = None  #: batch and flex answers at the standard price, less what was paid
+    per_1000_rows_usd: Dollars | None = None  #: by rows that have an outcome
+    per_1000_done_usd: Dollars | None = None  #: by rows done: what an answer costs, waste included
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +229,11 @@ class RunReport:
     files: dict[str, str] = field(default_factory=dict)  #: what was written: name and path
     notes: tuple[str, ...] = ()
     planned: Planned | None = None  #: null when the run sent nothing
+    timeline: Timeline | None = None
+    examples: tuple[FailedRow, ...] = ()  #: three of each class
+    slowest: tuple[RowCalls, ...] = ()  #: ten, the slowest first
+    dearest: tuple[RowCalls, ...] = ()  #: ten, the dearest first
+    trend: tuple[PastRun, ...] = ()  #: the last 30 runs before this one that ended, oldest first
 
     @property
     def reconciles(self) -> bool:

@@ -1,5 +1,6 @@
 """status, runs, report, show, check, init, --help: what is printed, and what it costs to print it."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ def scenario(*faults: Fault, latency_ms: float = 0) -> Scenario:
 
 def test_status_works_while_a_run_holds_the_ledger(shell: Shell, serve: Serve) -> None:
     server = serve(scenario(latency_ms=300))
-    shell.write("in.jsonl", tickets(80))
+    shell.write("in.jsonl", tickets(4_000))
     run = shell.start("run", "label", "-i", "in.jsonl", "--base-url", server.base_url, "--concurrency", 8, "--quiet")
     while server.account.total.requests < 24:
         assert run.poll() is None
@@ -29,13 +30,14 @@ def test_status_works_while_a_run_holds_the_ledger(shell: Shell, serve: Serve) -
     assert facts["alive"] is True
     assert facts["pid"] == run.pid
     assert facts["rows"]["done"] >= 8
-    assert sum(facts["rows"][name] for name in facts["rows"] if name != "total") == facts["rows"]["total"] == 80
+    assert sum(facts["rows"][name] for name in facts["rows"] if name != "total") == facts["rows"]["total"] == 4_000
     age = datetime.now(UTC) - datetime.fromisoformat(facts["updated_at"])
     assert age.total_seconds() < 2.5
     busy = shell.call("runs", "label", expect=75)
     assert "llmbatch status" in busy.stderr
+    run.send_signal(signal.SIGINT)
     run.communicate(timeout=60)
-    assert "finished, 80 of 80 rows" in shell.call("status").stdout
+    assert "interrupted, " in shell.call("status").stdout
 
 
 def test_status_tells_a_dead_run_from_a_live_one(shell: Shell, serve: Serve) -> None:

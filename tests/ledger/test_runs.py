@@ -4,7 +4,17 @@ from typing import Any
 
 import duckdb
 
-from llmbatch.ledger import Ledger, answers_between, begin, changes, connect, end, spent
+from llmbatch.ledger import (
+    Ledger,
+    answers_between,
+    begin,
+    changes,
+    connect,
+    end,
+    reports_before,
+    spent,
+    spent_by_version,
+)
 from llmbatch.ledger.runs import Run
 from llmbatch.types import Outcome, Status
 from tests.ledger.conftest import attempt, key, request, start
@@ -77,3 +87,25 @@ async def test_a_night_resumed_answers_as_an_unbroken_one(tmp_path: Path) -> Non
     assert [answers[n].cost_usd for n in (1, 2, 3, 4)] == [Decimal("0.000012"), 0, None, 0]
     assert answers[1].model == "m-1"
     assert total == (Decimal("0.000012"), 0)
+
+
+async def test_what_each_prompt_version_cost_and_the_reports_before(tmp_path: Path) -> None:
+    ledger = await Ledger.open(tmp_path / "l.duckdb")
+    runs = []
+    for version, costs in (("v1", ["0.5", None]), ("v1", ["0.25"]), ("v2", []), ("v2", ["2"])):
+        run = await ledger.ask(lambda con, version=version: begin(con, start(version=version)))  # type: ignore[misc]
+        for n, cost in enumerate(costs):
+            known = None if cost is None else Decimal(cost)
+            await ledger.record(run.run_no, attempt(n, cost_usd=known), request(n), version)
+        runs.append(run)
+        if len(runs) != 3:  # the third was killed
+            await ledger.ask(lambda con, run=run: finish(con, run, "finished"))  # type: ignore[misc]
+    bills = await ledger.ask(lambda con: spent_by_version(con, 5))
+    assert [(b.version, b.runs, b.answers, b.dollars, b.unpriced) for b in bills] == [
+        ("v2", 2, 1, 2, 0), ("v1", 2, 3, Decimal("0.75"), 1),
+    ]  # fmt: skip
+    assert len(await ledger.ask(lambda con: spent_by_version(con, 1))) == 1
+    before = await ledger.ask(lambda con: reports_before(con, runs[3], 30))
+    assert [run_id for run_id, _ in before] == [runs[1].run_id, runs[0].run_id]
+    assert len(await ledger.ask(lambda con: reports_before(con, runs[3], 1))) == 1
+    await ledger.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from llmbatch.progress import Meter
+from llmbatch.progress import Gauges, Meter
 from llmbatch.tally import ModelSum, Tally
 from llmbatch.types import Status
 
@@ -15,7 +15,7 @@ class Run:
         self.flying = 16
         self.tally = Tally()
         self.tally.planned(total)
-        self.meter = Meter(self.tally, lambda: self.flying, lambda: self.now)
+        self.meter = Meter(self.tally, Gauges(lambda: self.flying), lambda: self.now)
 
     def after(self, seconds: float, rows: int = 0, status: Status = Status.DONE) -> None:
         """Let time pass, and rows end."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from llmbatch.progress import Silent, choose, words
+from llmbatch.progress import Gauges, Silent, choose, words
 from llmbatch.progress.frame import render
 from llmbatch.progress.lines import Lines
 from llmbatch.progress.live import Live
@@ -126,7 +126,7 @@ def test_large_numbers_are_short(number: int, text: str) -> None:
 
 def test_who_gets_which_display(monkeypatch: pytest.MonkeyPatch) -> None:
     def kind(stream: io.StringIO, quiet: bool = False) -> type:
-        return type(choose(stream, Tally(), lambda: 0, "tag", quiet=quiet))
+        return type(choose(stream, Tally(), Gauges(lambda: 0), "tag", quiet=quiet))
 
     monkeypatch.setenv("TERM", "xterm-256color")
     assert kind(Terminal()) is Live

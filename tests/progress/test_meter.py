@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from llmbatch.progress import Meter
+from llmbatch.progress import Gauges, Meter
 from llmbatch.tally import ModelSum, Tally
 from llmbatch.types import Status
 from tests.progress.runs import Run
@@ -107,7 +107,7 @@ def test_a_tally_may_be_written_meanwhile(frequent_switches: None) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        meter = Meter(tally, lambda: 1)
+        meter = Meter(tally, Gauges(lambda: 1))
         snapshots = [meter.snapshot() for _ in range(300)]
     finally:
         stop.set()

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from llmbatch.errors import StorageError
-from llmbatch.progress import StatusFile, read_status
+from llmbatch.progress import Gauges, StatusFile, read_status
 from llmbatch.types import Status
 from tests.progress.runs import Run
 
 
 def open_status(path: Path, run: Run) -> StatusFile:
-    return StatusFile(path, run.tally, lambda: 7, "run-1", "tag")
+    return StatusFile(path, run.tally, Gauges(lambda: 7), "run-1", "tag")
 
 
 def test_a_run_can_be_watched_from_its_first_moment_on(tmp_path: Path) -> None:

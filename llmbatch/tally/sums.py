@@ -6,36 +6,27 @@ own, so a dict is copied before it is walked.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import NamedTuple
 
+from llmbatch.tally.examples import Examples
+from llmbatch.tally.extremes import Extremes
+from llmbatch.tally.histogram import Histogram
+from llmbatch.tally.timeline import Timeline
 from llmbatch.types import STANDARD, Attempt, Outcome, Reply, Status, Verdict
 
-_BUCKETS_PER_OCTAVE = 16  #: neighbours differ by 4.4 %, so a quantile is within 2.2 %
+_NAMES = 100  #: models and tiers told apart; a server may call each answer's model differently
+_OTHERS = "(others)"
 
 
-@dataclass(slots=True)
-class Histogram:
-    """Positive values in logarithmic buckets; quantiles within 2.2 %."""
+class Saved(NamedTuple):
+    """Dollars that an answer would have cost more; None where that is unknown."""
 
-    counts: Counter[int] = field(default_factory=Counter)
-    total: int = 0
-
-    def add(self, value: float) -> None:
-        """Count one value (seconds, milliseconds: the caller's unit)."""
-        self.counts[round(math.log2(max(value, 1e-6)) * _BUCKETS_PER_OCTAVE)] += 1
-        self.total += 1
-
-    def quantile(self, q: float) -> float | None:
-        """The value below which a share ``q`` lies; None when empty."""
-        seen, rank = 0, q * self.total
-        for bucket in sorted(self.counts):
-            seen += self.counts[bucket]
-            if seen >= rank:
-                return float(2 ** (bucket / _BUCKETS_PER_OCTAVE))
-        return None
+    by_cache: Decimal | None
+    by_tier: Decimal | None
 
 
 @dataclass(slots=True)
@@ -85,7 +76,13 @@ class Tally:
     invalid_unpriced: int = 0  #: invalid replies whose price is unknown
     saved_usd: Decimal = Decimal(0)
     saved_unpriced: int = 0  #: reused replies whose price is unknown
+    saved_by: Callable[[Attempt], Saved | None] | None = None  #: what cache and tier saved; None: nothing
+    saved_by_cache_usd: Decimal = Decimal(0)
+    saved_by_tier_usd: Decimal = Decimal(0)
     latency_s: Histogram = field(default_factory=Histogram)
+    examples: Examples = field(default_factory=Examples)
+    extremes: Extremes = field(default_factory=Extremes)
+    timeline: Timeline = field(default_factory=Timeline)
     notes: list[str] = field(default_factory=list)
 
     def planned(self, total: int) -> None:
@@ -99,13 +96,16 @@ class Tally:
             self.possibly_paid += 1
             self.possibly_paid_usd += attempt.worst_usd or 0
             self.possibly_paid_unpriced += attempt.worst_usd is None
+        self.extremes.attempted(attempt)
         if attempt.reply is None:
             return
         self.latency_s.add(attempt.latency_s)
-        self.by_model.setdefault(attempt.reply.model or "unknown", ModelSum()).add(attempt)
         tier = attempt.reply.tier
-        tier = "standard" if tier is None or tier in STANDARD else tier
-        self.by_tier.setdefault(tier, ModelSum()).add(attempt)
+        _sums(self.by_model, attempt.reply.model or "unknown").add(attempt)
+        _sums(self.by_tier, "standard" if tier is None or tier in STANDARD else tier).add(attempt)
+        if self.saved_by is not None and (saved := self.saved_by(attempt)) is not None:
+            self.saved_by_cache_usd += saved.by_cache or 0
+            self.saved_by_tier_usd += saved.by_tier or 0
 
     def judged(self, reply: Reply, verdict: Verdict) -> None:
         """Count a paid reply as valid or invalid."""
@@ -119,6 +119,7 @@ class Tally:
     def finished(self, outcome: Outcome, reply: Reply | None) -> None:
         """Count a row's outcome."""
         self.rows[outcome.status] += 1
+        self.extremes.finished(outcome)
         if outcome.status is Status.FAILED:
             self.failures[outcome.failure or "unknown"] += 1
         elif outcome.status is Status.SKIPPED:
@@ -126,6 +127,10 @@ class Tally:
         elif outcome.status is Status.REUSED and reply is not None:
             self.saved_usd += reply.cost_usd or 0
             self.saved_unpriced += reply.cost_usd is None
+
+    def failed(self, outcome: Outcome, place: str, problem: Callable[[], str]) -> None:
+        """Keep the first rows of each class of failure as examples."""
+        self.examples.add(outcome, place, problem)
 
     def noted(self, message: str) -> None:
         """Keep what a person should know, once."""
@@ -151,3 +156,11 @@ class Tally:
     def unpriced(self) -> int:
         """Answered attempts without a known price."""
         return sum(m.unpriced for m in tuple(self.by_model.values()))
+
+
+def _sums(by_name: dict[str, ModelSum], name: str) -> ModelSum:
+    """The sums of a name; beyond a hundred names, those of all others."""
+    found = by_name.get(name)
+    if found is None:
+        found = by_name.setdefault(name if len(by_name) < _NAMES else _OTHERS, ModelSum())
+    return found

@@ -1,0 +1,20 @@
+"""The running sums of a run: what progress, the status file and the report read. Constant memory, whatever the rows."""
+
+from llmbatch.tally.examples import Example, Examples
+from llmbatch.tally.extremes import Extremes, RowSum
+from llmbatch.tally.histogram import Histogram
+from llmbatch.tally.sums import ModelSum, Saved, Tally
+from llmbatch.tally.timeline import Point, Timeline
+
+__all__ = [
+    "Example",
+    "Examples",
+    "Extremes",
+    "Histogram",
+    "ModelSum",
+    "Point",
+    "RowSum",
+    "Saved",
+    "Tally",
+    "Timeline",
+]
