@@ -23,10 +23,10 @@ _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP}  #: some network and FUSE file s
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
     """A new file that takes the place of ``path`` when the block ends well, and is removed when it does not.
 
-    Makes the folder if need be (0700); the file is 0600 whatever the umask. Removes what killed processes left
+    Makes the folder if need be (0700); the file has ``mode`` whatever the umask. Removes what killed processes left
     behind. Symbolic links of the user's own, and root's, are followed. Raises StorageError for every OSError, in the
     block too, and when somebody else's link is on the way, or ``path`` is no regular file.
     """
@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         new.unlink(missing_ok=True)
         try:
             with os.fdopen(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-                os.fchmod(file.fileno(), 0o600)
+                os.fchmod(file.fileno(), mode)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -51,9 +51,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise _storage_error(path.parent, error) from error
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Replace a file by ``content``, whole or not at all. Raises StorageError."""
-    with replacing(path) as file:
+    with replacing(path, mode=mode) as file:
         file.write(content)
 
 

@@ -31,6 +31,8 @@ _PLACE = (
     r"|(?<=://)[^\s/@]+(?=@)|\b(?:sk|gsk)[-_][\w*.-]{6,}|[\w.-]+\*{3,}[\w.-]*"
 )
 _KEYS = re.compile(_KEY)
+#: JSON may hold these as they are, but a terminal that shows it would obey them
+_OBEYED = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _FORMS = re.compile(f"{_KEY}|(?i:{_PLACE})")
 
 _remembered: set[str] = set()
@@ -53,6 +55,11 @@ def hide_values(text: str) -> str:
         for spelling in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}:
             text = text.replace(spelling, HIDDEN)
     return text
+
+
+def escaped(text: str) -> str:
+    """JSON with escapes in place of what a terminal would obey: the same data, without the values of secrets."""
+    return hide_values(_OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def holds_key(text: str) -> bool:

@@ -14,8 +14,9 @@ LAYERS = {
     "source": 2, "render": 2, "validate": 2, "grade": 2, "prices": 2, "ledger": 2, "limits": 2,
     "providers": 3, "savings": 3,
     "engines": 4, "sink": 4, "report": 4, "progress": 4, "simulator": 4,
-    "cli": 5,
-    "__main__": 6,
+    "outside": 5,
+    "cli": 6,
+    "__main__": 7,
 }  # fmt: skip
 PURE = ("render", "validate", "grade", "prices", "reply", "extract", "types", "errors")
 IMPURE = {"duckdb", "openai", "rich", "os", "time", "asyncio", "pathlib", "socket", "subprocess", "aiohttp"}

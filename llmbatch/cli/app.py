@@ -12,7 +12,7 @@ import typer
 
 from llmbatch import __version__
 from llmbatch.cli import care, look, make, run, simulate
-from llmbatch.cli.gate import complain, complain_of_fault, guard_threads
+from llmbatch.cli.gate import complain, complain_of_fault, guard_threads, speak
 from llmbatch.cli.streams import outlive_readers
 from llmbatch.errors import FAILURES, Exit, LlmbatchError
 
@@ -80,11 +80,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     outlive_readers()
     debug = bool(os.environ.get("LLMBATCH_DEBUG"))
     guard_threads(whole=debug)
+    words = _fill_in(sys.argv[1:] if argv is None else argv)
+    speak(words)
     try:
-        result = app(args=_fill_in(sys.argv[1:] if argv is None else argv), prog_name="llmbatch", standalone_mode=False)
+        result = app(args=words, prog_name="llmbatch", standalone_mode=False)
         return int(result or Exit.OK)
     except LlmbatchError as error:
-        complain(error.message, error.hint)
+        complain(error.message, error.hint, error.exit_code)
         return error.exit_code
     except typer.Exit as stop:
         return stop.exit_code
@@ -94,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if type(error).__module__.startswith("typer._click"):
             message, hint = _usage(error)
             if message:  # else click has said it all: `llmbatch` alone prints the help
-                complain(message, hint)
+                complain(message, hint, Exit.USER_ERROR)
             return Exit.USER_ERROR
         complain_of_fault(error, whole=debug)
         return Exit.BUG

@@ -15,7 +15,7 @@ import typer
 from llmbatch import ledger as ledgers
 from llmbatch import report as reports
 from llmbatch.atomic import write_text
-from llmbatch.cli.gate import complain, escaped
+from llmbatch.cli.gate import complain, event_log
 from llmbatch.cli.order import command, how_to_go_on
 from llmbatch.cli.past import trend, version_costs
 from llmbatch.cli.wiring import Wired
@@ -23,6 +23,7 @@ from llmbatch.errors import Exit, InputError, Stop, StorageError
 from llmbatch.ledger import RowAnswer, Run
 from llmbatch.progress import Display, StatusFile
 from llmbatch.reply import parse_reply
+from llmbatch.scrub import escaped
 from llmbatch.sink import Answer, write_results
 from llmbatch.source import refuse_changed
 from llmbatch.types import Row, Status
@@ -56,7 +57,9 @@ def finish(night: Night, answered: Answered) -> int:
             results = {"results": str(written.results), "failed": str(written.failed)}
         except InputError as error:
             answered, results = replace(answered, reason=changed(error)), {}
-        status, code = verdict(night, answered.reason)
+        if (reason := answered.reason) is not None:
+            reason.hint = reason.hint or how_to_go_on()
+        status, code = verdict(night, reason)
         report = _report(night, answered, con, status, code, results | _files(night))
         text = orjson.dumps(reports.to_json(report), option=orjson.OPT_INDENT_2).decode()
         write_text(night.order.output_folder / "report.json", text)
@@ -66,6 +69,7 @@ def finish(night: Night, answered: Answered) -> int:
         con.close()
     answered.status.end(status)
     answered.display.end(status, code)
+    night.outside.ended(report, reason)
     _last_word(night, answered, report, text)
     return code
 
@@ -201,7 +205,7 @@ def _last_word(night: Night, answered: Answered, report: reports.RunReport, text
     order = night.order
     if order.json:
         typer.echo(escaped(text))
-    elif not order.quiet:
+    elif not order.quiet and event_log() is None:
         typer.echo(reports.text(report, color=sys.stdout.isatty()))
-    if answered.reason is not None:
-        complain(answered.reason.message, answered.reason.hint or how_to_go_on())
+    if (reason := answered.reason) is not None and event_log() is None:  # else it is in run_finished
+        complain(reason.message, reason.hint, reason.exit_code)

@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 import traceback
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from llmbatch.scrub import hide_values, scrub
+from llmbatch.errors import Exit
+from llmbatch.scrub import escaped, hide_values, scrub
 
-#: JSON may hold these as they are, but a terminal that shows it would obey them
-_OBEYED = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+if TYPE_CHECKING:
+    from llmbatch.outside.log import EventLog
+
+_log: EventLog | None = None  # set when words on standard error are to be events
+
+
+def speak(argv: Sequence[str]) -> None:
+    """Tell everything from here on as the command line asks, even when the rest of it is a mistake."""
+    global _log  # noqa: PLW0603 - the gate is one, as standard error is
+    _log = None
+    if _asks_for_json(argv):
+        tell_events(quiet=False)
+
+
+def tell_events(*, quiet: bool) -> None:
+    """Tell everything from here on as events; when quiet, only warnings and errors."""
+    from llmbatch.outside.log import EventLog
+
+    global _log  # noqa: PLW0603
+    _log = EventLog(sys.stderr, quiet=quiet)
+
+
+def event_log() -> EventLog | None:
+    """Where events go; None when people are spoken to."""
+    return _log
+
+
+def _asks_for_json(argv: Sequence[str]) -> bool:
+    return "run" in argv and any(
+        word == "--log-format=json" or (word == "--log-format" and following == "json")
+        for word, following in zip(argv, [*argv[1:], ""], strict=True)
+    )
 
 
 def shown(text: str) -> str:
@@ -30,13 +61,27 @@ def dumped(facts: Any) -> str:
     return escaped(orjson.dumps(facts, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NAIVE_UTC).decode())
 
 
-def escaped(text: str) -> str:
-    """JSON with escapes in place of what a terminal would obey: the same data."""
-    return hide_values(_OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+def note(message: str) -> None:
+    """Say on standard error what a person should know, and what changes nothing."""
+    if _log is not None:
+        _log.write("note", "warning", message=message)
+        return
+    typer.echo(f"llmbatch: note: {shown(scrub(message))}", err=True)
 
 
-def complain(message: str, hint: str | None) -> None:
+def repeat(line: str) -> None:
+    """Hand on, to standard error, a line that the command of --on-finish printed."""
+    if _log is not None:
+        _log.write("on_finish_output", line=line)
+        return
+    typer.echo(shown(scrub(line)), err=True)
+
+
+def complain(message: str, hint: str | None, exit_code: int) -> None:
     """Say on standard error what is wrong, and how to mend it."""
+    if _log is not None:
+        _log.write("error", "error", exit_code=int(exit_code), message=message, hint=hint)
+        return
     typer.echo(f"llmbatch: {shown(scrub(message))}", err=True)
     if hint:
         typer.echo(f"  {shown(scrub(hint))}", err=True)
@@ -45,10 +90,14 @@ def complain(message: str, hint: str | None) -> None:
 def complain_of_fault(error: BaseException, *, whole: bool) -> None:
     """Say that llmbatch itself is at fault: with kind and place only, for the words may hold row text, or ``whole``."""
     if whole:
-        typer.echo(shown(scrub("".join(traceback.format_exception(error)))), err=True, nl=False)
+        words = "".join(traceback.format_exception(error))
+        if _log is not None:
+            complain(words, None, Exit.BUG)
+        else:
+            typer.echo(shown(scrub(words)), err=True, nl=False)
         return
     hint = "LLMBATCH_DEBUG=1 shows the traceback, which may quote a row; please report it"
-    complain(f"this is a fault in llmbatch: {_where(error)}", hint)
+    complain(f"this is a fault in llmbatch: {_where(error)}", hint, Exit.BUG)
 
 
 def guard_threads(*, whole: bool) -> None:

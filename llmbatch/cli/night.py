@@ -18,6 +18,7 @@ from llmbatch import ledger as ledgers
 from llmbatch.cli import deadline, ending
 from llmbatch.cli.make import usable
 from llmbatch.cli.order import Order, status_file
+from llmbatch.cli.outside import Outside
 from llmbatch.cli.signals import Signals
 from llmbatch.cli.wiring import Wired, wire
 from llmbatch.engines import live
@@ -25,7 +26,7 @@ from llmbatch.errors import InputError
 from llmbatch.halt import Halt
 from llmbatch.ledger import Ledger, Lock, Run
 from llmbatch.pipeline import Pipeline
-from llmbatch.progress import Gauges, Recorder, StatusFile, choose
+from llmbatch.progress import Gauges, Recorder, StatusFile
 from llmbatch.render import Renderer
 from llmbatch.sink import Target, added_columns, check_target
 from llmbatch.source import Source, Survey, check_row, open_source, survey
@@ -51,6 +52,7 @@ class Night:
     total: int  #: rows of this run: the input's, or fewer under --limit
     target: Target
     tally: Tally
+    outside: Outside
 
     def rows(self) -> Iterator[Row]:
         """The rows of this run, in order; those that break a rule carry their problem."""
@@ -62,18 +64,19 @@ class Night:
 
 def run_night(order: Order) -> int:
     """Carry an order out; returns the exit status."""
-    with Signals() as signals:
+    with Outside(order) as outside, Signals() as signals:
         pipeline, renderer = usable(order.pipeline, order.overrides)
+        outside.knows(pipeline.settings.provider.api_key_env)
         folder = order.ledger_file.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with Lock(order.ledger_file, wait_s=order.wait_s), open_source(order.inputs, folder) as source:
-            night = _checked(order, pipeline, renderer, source)
+            night = _checked(order, pipeline, renderer, source, outside)
             answered = uvloop.run(_answer(night, signals))
             signals.results_follow()
             return ending.finish(night, answered)
 
 
-def _checked(order: Order, pipeline: Pipeline, renderer: Renderer, source: Source) -> Night:
+def _checked(order: Order, pipeline: Pipeline, renderer: Renderer, source: Source, outside: Outside) -> Night:
     """Read the whole input once, and find out whether its results can be written. Raises UserError."""
     settings, prefix = pipeline.settings, pipeline.settings.output.prefix
     taken = added_columns(pipeline.schema, prefix)
@@ -100,6 +103,7 @@ def _checked(order: Order, pipeline: Pipeline, renderer: Renderer, source: Sourc
         total=min(surveyed.total, order.limit or surveyed.total),
         target=target,
         tally=Tally(),
+        outside=outside,
     )
     night.tally.planned(night.total)
     return night
@@ -118,13 +122,14 @@ async def _answer(night: Night, signals: Signals) -> ending.Answered:
             cuts.append(timed.cut)
             engine = _engine(night, ledger, run, provider, wired)
             gauges = await _gauges(night, ledger, run, wired)
-            display = choose(sys.stderr, night.tally, gauges, night.pipeline.name, quiet=order.quiet)
+            display = night.outside.display(night, run, wired, gauges)
             status_path = status_file(order.ledger_file)
             status = StatusFile(status_path, night.tally, gauges, run.run_id, night.pipeline.name)
             with (
                 status,
                 display,
                 Recorder(night.tally, gauges),
+                night.outside.watching(night, run, gauges),
                 deadline.keeping(order.deadline, night.tally, halt, timed.cut),
             ):
                 await live.answer(engine, _while_readable(night, halt))

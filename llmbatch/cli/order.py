@@ -35,6 +35,9 @@ class Order:
     json: bool = False
     quiet: bool = False
     verbose: bool = False
+    metrics_file: Path | None = None
+    on_finish: str | None = None
+    on_finish_timeout: str = "60s"
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from llmbatch.cli.gate import tell_events
 from llmbatch.cli.order import Order, refuse_paths
 
 EXIT_STATUS = """EXIT STATUS
@@ -24,6 +25,7 @@ EXIT_STATUS = """EXIT STATUS
 129, 130, 143 interrupted, resumable"""
 
 _SENDING, _OUTPUT, _STOPPING, _ROWS = "Where it is sent", "Output", "When to stop", "Which rows"
+_OUTSIDE = "For other programs"
 
 
 def run(
@@ -128,6 +130,25 @@ def run(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say each change of the limits.", rich_help_panel=_OUTPUT)
     ] = False,
+    log_format: Annotated[
+        Literal["text", "json"],
+        typer.Option(help="json: an event a line on standard error.", rich_help_panel=_OUTSIDE),
+    ] = "text",
+    metrics_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="For Prometheus: node_exporter's textfile.", rich_help_panel=_OUTSIDE),
+    ] = None,
+    on_finish: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CMD",
+            help="Run by sh when the run has ended, however it ended; the outcome is in LLMBATCH_*.",
+            rich_help_panel=_OUTSIDE,
+        ),
+    ] = None,
+    on_finish_timeout: Annotated[
+        str, typer.Option(metavar="TIME", help="How long it may take.", rich_help_panel=_OUTSIDE)
+    ] = "60s",
 ) -> int:
     """Run a pipeline over a file, or go on with a run that stopped.
 
@@ -135,6 +156,8 @@ def run(
     """
     from llmbatch.cli.night import run_night
 
+    if log_format == "json":
+        tell_events(quiet=quiet)
     overrides = {
         "provider.kind": provider,
         "request.model": model,
@@ -160,6 +183,9 @@ def run(
         json=json,
         quiet=quiet,
         verbose=verbose,
+        metrics_file=metrics_file,
+        on_finish=on_finish,
+        on_finish_timeout=on_finish_timeout,
     )
     refuse_paths(order)
     return run_night(order)
