@@ -9,25 +9,28 @@ from math import inf, log
 
 from llmbatch.limits.calls import Admitted
 
-_ROWS, _MOST_ROWS = 10, 200  #: distinct rows that must fail in a row, so that one bad row opens nothing
-_CHANCE = 1e-6  #: of opening by accident, where a steady share of the calls fails
-_ON_THEIR_WAY = 10  #: more rows for each call that may yet be answered
+_ROWS = 6  #: distinct rows that must fail in a row, at least
+_CHANCE = 1e-6  #: of opening by accident
+_PRIOR_FAULTS, _PRIOR_CALLS = 3.0, 10.0  #: what is usual of a provider of which nothing is known
 _MEMORY = 0.99  #: of the usual share, for each answer
+_LEAST_USUAL, _MOST_USUAL = 0.01, 0.9
 _SUSPECTS = 10_000  #: rows that are remembered to fail by themselves
 _FIRST_S = 1.0
 _LONGEST_S = 30.0
 
 
 class Breaker:
-    """Opens when distinct rows fail in a row for the provider's reasons: ten, or more where faults are usual.
+    """Opens when distinct rows fail in a row for the provider's reasons, and too many of them to be an accident.
 
-    Faults often end sooner than answers, so a server that fails a third of its calls can show many faults in a row.
-    Calls that were let go since the first of them, before a failed one, and are still on their way tell of that.
-    Answers to calls that were let go earlier say nothing: in an outage they are of the time before it. A row that
-    failed while others were answered is suspect, and when it fails again that says nothing of the provider: the end of
-    a run is often a handful of such rows.
+    Too many is measured by the share of faults that is usual for this provider (Chernoff's bound of the binomial
+    tail). Faults often end sooner than answers, so a server that fails a third of its calls can show many faults in a
+    row: calls that were let go since the first of the faults, before the last, and are still on their way count as
+    calls that succeed. Answers to calls that were let go earlier say nothing: in an outage they are of the time before
+    it. A row that failed while others were answered is suspect, and when it fails again that says nothing of the
+    provider: the end of a run is often a handful of such rows.
 
-    Open, it lets one probe through at a time, after 1 s, 2 s, 4 s ... 30 s; the first that is answered closes it.
+    Open, it lets one probe through at a time, after 1 s, 2 s, 4 s ... 30 s; the first that is answered closes it. So
+    does, until the first probe failed, the answer to a call that was on its way: then nothing was lost but a moment.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -35,13 +38,17 @@ class Breaker:
         self._failed: set[int] = set()  #: rows, since the last answer
         self._suspects: dict[int, None] = {}  #: rows, in order
         self._faults = 0  #: calls, since the last answer
-        self._past_faults = 0.0  #: calls before that, the latest weighing most
-        self._past_calls = 0.0
-        self._answered_at = -inf
+        self._past_faults = _PRIOR_FAULTS  #: calls before that, the latest weighing most
+        self._past_calls = _PRIOR_CALLS
         self._eldest, self._latest = inf, -inf  #: when the first and the last of the failed calls were admitted
-        self._probes = 0
+        self._probes = 0  #: that failed since it opened
         self._probe_at = 0.0
         self.is_open = False
+
+    @property
+    def outage(self) -> bool:
+        """Whether a probe failed since it last opened."""
+        return self._probes > 0
 
     def wait(self, now: float) -> float:
         """Seconds until a call, when open a probe, may go; 0 if at once. That probes go singly is the caller's part."""
@@ -51,6 +58,7 @@ class Breaker:
         """A call failed for the provider's reasons; whether this opened the breaker."""
         if self.is_open:
             if call.probe:
+                self._probes += 1
                 self._postpone(now)
             return False
         if call.row_no in self._suspects:
@@ -59,7 +67,7 @@ class Breaker:
         self._eldest = min(self._eldest, call.at)
         self._latest = max(self._latest, call.at)
         self._faults += 1
-        if len(self._failed) < _ROWS or len(self._failed) < self._needed(in_flight):
+        if len(self._failed) < _ROWS or not self._no_accident(in_flight):
             return False
         self.is_open = True
         self._probes = 0
@@ -67,22 +75,19 @@ class Breaker:
         return True
 
     def answered(self, call: Admitted, now: float) -> bool:
-        """The provider answered a call; whether this closed the breaker.
-
-        While it is open only a probe's answer counts: the others were sent before the outage.
-        """
-        if self.is_open and not call.probe:
-            return False
+        """The provider answered a call; whether this closed the breaker."""
         if self._failed and call.at < self._eldest:
             self._past_calls += 1
             return False
+        if self.is_open and self.outage and not call.probe:
+            return False  # it may have been sent just before the outage
         closes, self.is_open = self.is_open, False
-        if not closes:  # an outage is not usual
+        if not (closes and self.outage):  # an outage is not usual
             self._suspect()
             self._past_faults = _MEMORY * self._past_faults + self._faults
             self._past_calls = _MEMORY * self._past_calls + self._faults + 1
         self._faults = 0
-        self._answered_at, self._eldest, self._latest = now, inf, -inf
+        self._eldest, self._latest = inf, -inf
         self._failed.clear()
         self._suspects.pop(call.row_no, None)
         return closes
@@ -93,15 +98,19 @@ class Breaker:
         for row_no in list(islice(self._suspects, max(0, len(self._suspects) - _SUSPECTS))):
             del self._suspects[row_no]
 
-    def _needed(self, in_flight: Iterable[Admitted]) -> float:
-        """Rows that must fail in a row so that accident is out of the question."""
-        since = max(self._answered_at, self._eldest)
-        on_their_way = sum(since <= other.at <= self._latest for other in in_flight)
-        usual = self._past_faults / self._past_calls if self._past_calls else 0.0
-        rows = log(_CHANCE) / log(usual) if usual else 0.0
-        return min(max(rows, _ROWS), _MOST_ROWS) + _ON_THEIR_WAY * on_their_way
+    def _no_accident(self, in_flight: Iterable[Admitted]) -> bool:
+        """Whether so many rows would hardly fail in a row if faults were as frequent as they usually are."""
+        on_their_way = sum(self._eldest <= other.at <= self._latest for other in in_flight)
+        usual = min(max(self._past_faults / self._past_calls, _LEAST_USUAL), _MOST_USUAL)
+        calls = len(self._failed) + on_their_way
+        share = len(self._failed) / calls
+        if share <= usual:
+            return False
+        divergence = share * log(share / usual)
+        if on_their_way:
+            divergence += (1 - share) * log((1 - share) / (1 - usual))
+        return calls * divergence >= -log(_CHANCE)
 
     def _postpone(self, now: float) -> None:
         pause = min(_LONGEST_S, _FIRST_S * 2**self._probes)
-        self._probes += 1
-        self._probe_at = now + pause * self._rng.uniform(0.9, 1.1)
+        self._probe_at = now + pause * self._rng.uniform(1, 1.2)

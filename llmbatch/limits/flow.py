@@ -124,7 +124,8 @@ class Flow:
         self._silent_since = None
         if self._breaker.answered(call, now):
             self._changes.add(now, "breaker", 0, "the provider answers again")
-            self.slots.restart("begin again after an outage", now)
+            if self._breaker.outage:
+                self.slots.restart("begin again after an outage", now)
         self._cooldown.answered(now)
         if self._pace.answered(call.at, now):
             self._set_pace("nothing was refused", now)

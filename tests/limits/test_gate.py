@@ -194,15 +194,23 @@ def test_nothing_is_sent_while_the_provider_asks_to_wait() -> None:
     run(main)
 
 
-def test_a_two_minute_outage_costs_few_requests_and_is_waited_out() -> None:
-    server = Server(random.Random(1), slots=32, sigma=0.3)
+@pytest.mark.parametrize("slots", [4, 32])
+def test_a_two_minute_outage_costs_few_requests_and_is_waited_out(slots: int) -> None:
+    server = Server(random.Random(1), slots=slots, sigma=0.3)
     server.fault = lambda at, row_no: "transient" if 60 <= at < 180 else None
-    _, done = limited(server, until=400, rows=10_000, workers=200)
-    in_flight = 48
-    assert sum(60 <= at < 180 for at in server.asked) <= 20 + in_flight
-    assert sum(62 <= at < 180 for at in server.asked) <= 10
+    rows = 150 * slots
+    _, done = limited(server, until=800, rows=rows, workers=2 * slots)
+    assert sum(60 <= at < 180 for at in server.asked) <= 20
     assert within([at for at in server.asked if at > 180], 0.1) <= 20
-    assert done == 10_000
+    assert done == rows
+
+
+def test_an_outage_that_takes_as_long_as_answers_costs_no_more_than_was_sent_before_it_showed() -> None:
+    server = Server(random.Random(1), slots=32, sigma=0.3, fail_s=0.5)
+    server.fault = lambda at, row_no: "transient" if 60 <= at < 180 else None
+    limited(server, until=200)
+    assert sum(60 <= at < 60.5 for at in server.asked) <= 48  # what fits into the slots
+    assert sum(60.5 <= at < 180 for at in server.asked) <= 20
 
 
 def test_rows_that_never_work_at_the_head_are_no_outage() -> None:
@@ -229,9 +237,9 @@ def test_a_herd_is_not_let_loose_after_a_pause() -> None:
     assert within(run(main), 0.1) <= 55
 
 
-@pytest.mark.parametrize("share", [0.3, 0.5])
-def test_random_5xx_open_nothing_and_slow_nothing(share: float) -> None:
-    server = Server(random.Random(1), slots=32, sigma=0.1)
+@pytest.mark.parametrize(("share", "fail_s"), [(0.3, 0.01), (0.5, 0.5)])
+def test_random_5xx_open_nothing_and_slow_nothing(share: float, fail_s: float) -> None:
+    server = Server(random.Random(1), slots=32, sigma=0.1, fail_s=fail_s)
     server.fault = lambda at, row_no: "transient" if server.rng.random() < share else None
     gate, _ = limited(server, until=150)
     assert not [change for change in gate.changes if change.what == "breaker"]
@@ -308,7 +316,7 @@ def test_cancelled_waiters_leave_nothing_behind(
             await asyncio.sleep(start)
             permit = await gate.admit(row_no, 100 + row_no)
             held += 1
-            assert held == gate.in_flight <= concurrency
+            assert held <= gate.in_flight <= concurrency  # others may have theirs, and not know it yet
             try:
                 await asyncio.sleep(0.7)
             finally:

@@ -71,6 +71,7 @@ class Server:
     fault: Callable[[float, int], str | None] = lambda at, row: None
     asked: list[float] = field(default_factory=list)  #: when each request came
     ended: list[tuple[float, str, float]] = field(default_factory=list)  #: when, outcome, latency
+    fail_s: float = 0.01  #: what a refusal or a fault takes
     busy: int = 0
     _queue: deque[asyncio.Future[None]] = field(default_factory=deque)
     _level: float | None = None
@@ -81,7 +82,7 @@ class Server:
         self.asked.append(came)
         outcome = self.fault(came, row_no) or ("rate_limited" if self._refuses(came) else "answered")
         if outcome != "answered":
-            await asyncio.sleep(60.0 if outcome == "timeout" else 0.01)
+            await asyncio.sleep(60.0 if outcome == "timeout" else self.fail_s)
         else:
             await self._serve(output_tokens)
         took = clock() - came
