@@ -74,7 +74,7 @@ class Breaker:
         self._postpone(now)
         return True
 
-    def answered(self, call: Admitted, now: float) -> bool:
+    def answered(self, call: Admitted) -> bool:
         """The provider answered a call; whether this closed the breaker."""
         if self._failed and call.at < self._eldest:
             self._past_calls += 1

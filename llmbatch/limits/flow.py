@@ -122,7 +122,7 @@ class Flow:
 
     def _alive(self, call: Admitted, now: float) -> None:
         self._silent_since = None
-        if self._breaker.answered(call, now):
+        if self._breaker.answered(call):
             self._changes.add(now, "breaker", 0, "the provider answers again")
             if self._breaker.outage:
                 self.slots.restart("begin again after an outage", now)
@@ -139,7 +139,7 @@ class Flow:
 
     def _limited(self, call: Admitted, ended: Ended, now: float) -> None:
         self._silent_since = now if self._silent_since is None else self._silent_since
-        if call.probe and self._breaker.answered(call, now):
+        if call.probe and self._breaker.answered(call):
             self._changes.add(now, "breaker", 0, "the provider answers again, with a rate limit")
         pause = self._cool(call, ended.retry_after, "rate limited", now)
         if self._pace.limited(call.at, pause, now):

@@ -16,7 +16,7 @@ def healthy() -> Breaker:
     """One that has seen a thousand answers."""
     breaker = Breaker(random.Random(1))
     for row_no in range(1_000):
-        breaker.answered(call(10_000 + row_no, -1.0), -1.0)
+        breaker.answered(call(10_000 + row_no, -1.0))
     return breaker
 
 
@@ -44,7 +44,7 @@ def test_an_answer_in_between_starts_the_count_again() -> None:
     for row_no in range(100):
         breaker.failed(call(row_no), (), float(row_no))
         if row_no % 5 == 4:
-            breaker.answered(call(1_000, float(row_no)), float(row_no))
+            breaker.answered(call(1_000, float(row_no)))
     assert not breaker.is_open
 
 
@@ -60,7 +60,7 @@ def test_calls_of_the_time_before_the_faults_say_nothing() -> None:
     before = [call(1_000 + n, at=1.0) for n in range(50)]
     for row_no in range(6):
         opens = breaker.failed(call(row_no, at=2.0), before, 2.1)
-        breaker.answered(before.pop(), 2.1)
+        breaker.answered(before.pop())
     assert opens
 
 
@@ -77,7 +77,7 @@ def test_a_steady_share_of_faults_opens_nothing_and_an_outage_does(share: float)
         if rng.random() < share:
             assert not breaker.failed(call(row_no), (), 0.0)
         else:
-            breaker.answered(call(row_no), 0.0)
+            breaker.answered(call(row_no))
     assert any(breaker.failed(call(row_no), (), 0.0) for row_no in range(60))
 
 
@@ -85,7 +85,7 @@ def test_rows_that_fail_by_themselves_open_nothing_when_they_fail_again() -> Non
     breaker = Breaker(random.Random(1))
     for row_no in range(30):
         assert not breaker.failed(call(row_no), (), 1.0)
-        breaker.answered(call(1_000 + row_no), 1.0)
+        breaker.answered(call(1_000 + row_no))
     assert not any(breaker.failed(call(row_no), (), 2.0) for row_no in range(30))
     assert any(breaker.failed(call(row_no), (), 2.0) for row_no in range(100, 130)), "others still do"
 
@@ -98,14 +98,14 @@ def test_a_two_minute_outage_costs_few_probes(rng: random.Random) -> None:
         probes += 1
     assert 5 <= probes <= 8
     assert breaker.wait(now) == 0
-    assert breaker.answered(call(0, now, probe=True), now)
+    assert breaker.answered(call(0, now, probe=True))
     assert not breaker.is_open
 
 
 def test_an_answer_from_among_those_in_flight_closes_it_at_once() -> None:
     breaker = opened(random.Random(1))
-    assert not breaker.answered(call(99, -1.0), 0.5), "it was sent before the faults began"
-    assert breaker.answered(call(99, 0.1), 0.5)
+    assert not breaker.answered(call(99, -1.0)), "it was sent before the faults began"
+    assert breaker.answered(call(99, 0.1))
     assert not breaker.is_open
     assert not breaker.outage
 
@@ -114,7 +114,7 @@ def test_once_a_probe_failed_only_a_probe_opens_the_way_again() -> None:
     breaker = opened(random.Random(1))
     breaker.failed(call(0, 1.0, probe=True), (), 1.1)
     until = breaker.wait(1.1)
-    assert not breaker.answered(call(99, 0.1), 1.2)
+    assert not breaker.answered(call(99, 0.1))
     assert not breaker.failed(call(98), (), 1.2)
     assert breaker.is_open
     assert breaker.outage
@@ -129,7 +129,7 @@ def test_faults_that_opened_it_by_accident_become_usual() -> None:
             if breaker.failed(call(row_no), (), 0.0):
                 opened_at.append(row_no)
         else:
-            breaker.answered(call(row_no, probe=breaker.is_open), 0.0)
+            breaker.answered(call(row_no, probe=breaker.is_open))
     assert 1 <= len(opened_at) <= 10
     assert max(opened_at) < 500
 
@@ -138,7 +138,7 @@ def test_each_outage_begins_with_a_short_pause() -> None:
     breaker = opened(random.Random(1))
     for _ in range(6):
         breaker.failed(call(0, probe=True), (), 10.0)
-    breaker.answered(call(0, probe=True), 100.0)
+    breaker.answered(call(0, probe=True))
     for row_no in range(12):
         breaker.failed(call(row_no, 101.0), (), 101.0)
     assert breaker.is_open
