@@ -129,7 +129,7 @@ async def _answer(night: Night, signals: Signals) -> ending.Answered:
                 status,
                 display,
                 Recorder(night.tally, gauges),
-                night.outside.watching(night, run, gauges),
+                night.outside.watching(night, run, wired, gauges),
                 deadline.keeping(order.deadline, night.tally, halt, timed.cut),
             ):
                 await live.answer(engine, _while_readable(night, halt))

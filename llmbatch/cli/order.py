@@ -36,6 +36,7 @@ class Order:
     quiet: bool = False
     verbose: bool = False
     metrics_file: Path | None = None
+    otel: bool = False
     on_finish: str | None = None
     on_finish_timeout: str = "60s"
 

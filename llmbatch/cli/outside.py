@@ -8,12 +8,14 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from llmbatch import providers
 from llmbatch.cli.gate import event_log, note, repeat
 from llmbatch.cli.order import Order, seconds
 from llmbatch.errors import Exit, Interrupted, LlmbatchError, StorageError
 from llmbatch.outside.command import Command, Ending
 from llmbatch.outside.events import Events
 from llmbatch.outside.facts import Begun
+from llmbatch.outside.otlp import refuse_unusable
 from llmbatch.outside.textfile import MetricsFile
 from llmbatch.progress import Display, Gauges, Meter, choose
 from llmbatch.scrub import scrub
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from llmbatch.cli.night import Night
     from llmbatch.cli.wiring import Wired
     from llmbatch.ledger import Run
+    from llmbatch.outside.telemetry import Telemetry
     from llmbatch.report import RunReport
+    from llmbatch.tally import Tally
 
 _KEYS = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY")  #: of the provider; the command gets none of them
 
@@ -39,6 +43,9 @@ class Outside:
         self._ended: RunReport | None = None
         self._events: Events | None = None
         self._metrics = MetricsFile(order.metrics_file, order.name, note) if order.metrics_file is not None else None
+        self._telemetry: Telemetry | None = None
+        if order.otel:
+            refuse_unusable()
         self._timeout_s = seconds(order.on_finish_timeout, "--on-finish-timeout")
         if (log := event_log()) is not None:
             log.pipeline = order.name
@@ -58,6 +65,8 @@ class Outside:
             # a run that found another one at work leaves that one's numbers alone
             if self._metrics is not None and code != Exit.LOCKED:
                 self._metrics.ended(None, code)
+            if self._telemetry is not None:
+                self._telemetry.ended(None, ending.status, code)
         else:
             return
         if self._order.on_finish is not None:
@@ -78,13 +87,31 @@ class Outside:
         return self._events
 
     @contextmanager
-    def watching(self, night: Night, run: Run, gauges: Gauges) -> Iterator[None]:
+    def watching(self, night: Night, run: Run, wired: Wired, gauges: Gauges) -> Iterator[None]:
         """Within: the run goes on."""
         with ExitStack() as stack:
             if self._metrics is not None:
                 meter = Meter(night.tally, gauges)
                 stack.enter_context(self._metrics.watching(_begun(night, run), meter, night.tally.noted))
+            if self._order.otel:
+                stack.enter_context(self._telling(_begun(night, run), night.tally, wired, gauges))
             yield
+
+    @contextmanager
+    def _telling(self, begun: Begun, tally: Tally, wired: Wired, gauges: Gauges) -> Iterator[None]:
+        """Within: telemetry hears of attempts."""
+        from llmbatch.outside.telemetry import Telemetry
+
+        meter = Meter(tally, gauges)
+        try:
+            self._telemetry = telemetry = Telemetry(begun, meter, lambda: wired.gate.changes, tally.noted)
+        except Exception as error:  # noqa: BLE001 - what a variable of the SDK can raise is not ours to know
+            tally.noted(f"no telemetry, for the SDK does not start: {type(error).__name__}: {scrub(str(error))}")
+            yield
+            return
+        wired.heard.append(telemetry.attempted)
+        yield
+        telemetry.exporting.note = note
 
     def ended(self, report: RunReport, reason: LlmbatchError | None) -> None:
         """Results and reports are in place."""
@@ -93,6 +120,8 @@ class Outside:
             self._events.ended(report, reason)
         if self._metrics is not None:
             self._metrics.ended(report, report.exit_code)
+        if self._telemetry is not None:
+            self._telemetry.ended(report, report.status, report.exit_code)
 
 
 def _begun(night: Night, run: Run) -> Begun:
@@ -103,7 +132,7 @@ def _begun(night: Night, run: Run) -> Begun:
         prompt_version=night.pipeline.version,
         prompt_label=settings.label,
         provider=settings.provider.kind,
-        address=None,
+        address=providers.address(settings),
         model=settings.request.model,
         params=dict(settings.request.params),
         input=night.order.inputs,

@@ -138,6 +138,14 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="For Prometheus: node_exporter's textfile.", rich_help_panel=_OUTSIDE),
     ] = None,
+    otel: Annotated[
+        bool,
+        typer.Option(
+            "--otel",
+            help="Traces and metrics to an OpenTelemetry collector, as OTEL_* say. Needs the extra llmbatch\\[otel].",
+            rich_help_panel=_OUTSIDE,
+        ),
+    ] = False,
     on_finish: Annotated[
         str | None,
         typer.Option(
@@ -184,6 +192,7 @@ def run(
         quiet=quiet,
         verbose=verbose,
         metrics_file=metrics_file,
+        otel=otel,
         on_finish=on_finish,
         on_finish_timeout=on_finish_timeout,
     )

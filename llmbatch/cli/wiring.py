@@ -36,6 +36,7 @@ class Wired:
     prices: PriceTable
     gate: Gate
     tail: wrap.Tail = field(default_factory=wrap.Tail)
+    heard: list[Callable[[Attempt], None]] = field(default_factory=list)  #: who hears of attempts beside the tally
 
     @property
     def rehearsal(self) -> bool:
@@ -62,6 +63,8 @@ class Wired:
 
         async def record(attempt: Attempt, request: Request) -> int:
             self.tally.attempted(attempt)
+            for hear in self.heard:
+                hear(attempt)
             first = request if request.attempts_used == 0 and attempt.outcome != "rate_limited" else None
             return await ledger.record(run.run_no, attempt, first, self.pipeline.version)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from llmbatch.errors import Exit, LlmbatchError, Stop
 from llmbatch.limits.changes import Change
+from llmbatch.outside.changes import NewChanges
 from llmbatch.outside.facts import Begun
 from llmbatch.outside.log import EventLog, Level
 from llmbatch.progress import Meter
@@ -56,10 +57,9 @@ class Events:
         every_s: float = 30.0,
     ) -> None:
         self._log, self._start, self._meter, self._every_s = log, start, meter, every_s
-        self._changes, self._stopping = changes, stopping
+        self._changes, self._stopping = NewChanges(changes), stopping
         self._due_s = every_s
         self._noted, self._stop_told = 0, False
-        self._changed: Change | None = None  # the last one written
         self._ticker = Ticker(min(_TICK_S, every_s), self.tick)
 
     def __enter__(self) -> Self:
@@ -133,8 +133,7 @@ class Events:
 
     def _catch_up(self) -> None:
         """Limits, notes, and the reason to stop, as far as they are new."""
-        for change in self._new_changes():
-            self._changed = change
+        for change in self._changes.take():
             at, what, value, why = change.at, change.what, change.value, change.reason
             self._log.write("limit_changed", at_s=round(at, 3), what=what, value=value, reason=why)
         notes = self._meter.snapshot().notes
@@ -147,12 +146,6 @@ class Events:
             status = reason.status if isinstance(reason, Stop) else "storage_failed"
             code = int(reason.exit_code)
             self._log.write("run_stopping", _level(code), status=status, exit_code=code, reason=reason.message)
-
-    def _new_changes(self) -> Sequence[Change]:
-        """The kept changes after the last one written; all of them when that one is kept no more."""
-        kept = self._changes()
-        at = next((i for i, change in enumerate(kept) if change is self._changed), -1)
-        return kept[at + 1 :]
 
 
 def _level(exit_code: int) -> Level:
