@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import typer
 from llmbatch import ledger as ledgers
 from llmbatch import report as reports
 from llmbatch.atomic import write_text
+from llmbatch.cli import screen
 from llmbatch.cli.gate import complain, event_log
 from llmbatch.cli.order import command, how_to_go_on
 from llmbatch.cli.past import trend, version_costs
@@ -206,6 +206,6 @@ def _last_word(night: Night, answered: Answered, report: reports.RunReport, text
     if order.json:
         typer.echo(escaped(text))
     elif not order.quiet and event_log() is None:
-        typer.echo(reports.text(report, color=sys.stdout.isatty()))
+        typer.echo(reports.text(report, width=screen.width(), color=screen.colored()))
     if (reason := answered.reason) is not None and event_log() is None:  # else it is in run_finished
         complain(reason.message, reason.hint, reason.exit_code)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmbatch.cli import screen
 from llmbatch.cli.gate import dumped, shown
 from llmbatch.cli.order import ledger_file, status_file
 from llmbatch.errors import LedgerLocked, StorageError, UsageError
@@ -101,7 +102,7 @@ def report(
     if json:
         typer.echo(dumped(facts))
     elif html is None:
-        typer.echo(reports.text(reports.from_json(facts)))
+        typer.echo(reports.text(reports.from_json(facts), width=screen.width(), color=screen.colored()))
 
 
 def show(

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
+from pathlib import PurePath
 
 from llmbatch.errors import Exit
 from llmbatch.report.model import RunReport
@@ -39,7 +40,7 @@ class Step:
 
 def next_steps(report: RunReport) -> tuple[Step, ...]:
     """What a person may want to do now, most urgent first; empty after a run that leaves nothing to do."""
-    return (*_resume(report), *_failed(report), *_unpriced(report))
+    return (*_resume(report), *_look(report), *_failed(report), *_unpriced(report))
 
 
 def _resume(report: RunReport) -> tuple[Step, ...]:
@@ -67,6 +68,18 @@ def _raise_budget(report: RunReport) -> Step:
     )
 
 
+def _look(report: RunReport) -> tuple[Step, ...]:
+    """See one of the failed rows whole, before anything is paid again."""
+    row = next((row for row in report.examples if row.status == "failed"), None)
+    pipeline = next((w for w in report.command[2:] if PurePath(w).name == report.pipeline), None)
+    if row is None or pipeline is None:
+        return ()
+    name = row.id if row.id is not None else str(row.row_no)
+    dashes = ("--",) if name.startswith("-") else ()
+    command = ("llmbatch", "show", *_option(report.command, "--ledger"), pipeline, *dashes, name)
+    return (Step(f"See what row {row.row_no:,} was asked and what came back.", _paste(command)),)
+
+
 def _failed(report: RunReport) -> tuple[Step, ...]:
     if report.rows.pending:
         return ()
@@ -89,6 +102,16 @@ def _unpriced(report: RunReport) -> tuple[Step, ...]:
         )
         for name in names[:_MAX_CLASSES]
     )
+
+
+def _option(command: Sequence[str], flag: str) -> tuple[str, ...]:
+    """An option as it was typed; empty when it was not."""
+    for at, word in enumerate(command):
+        if word == flag:
+            return tuple(command[at : at + 2])
+        if word.startswith(f"{flag}="):
+            return (word,)
+    return ()
 
 
 def _with(command: Sequence[str], flag: str, value: str) -> tuple[str, ...]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, is_dataclass
 from importlib.resources import files
 from typing import Any
 
-from llmbatch.report import words
+from llmbatch.report import charts, tables, words
 from llmbatch.report.advice import next_steps
 from llmbatch.report.model import RunReport
 from llmbatch.report.words import count, share, usd
 
-_MAX_CHANGES = 40
 _OUTCOMES = ("done", "reused", "failed", "skipped", "pending")
 
 
@@ -19,8 +19,10 @@ def html(report: RunReport) -> str:
     from minijinja import Environment
 
     environment = Environment(undefined_behavior="strict", auto_escape_callback=lambda _: "html", trim_blocks=True)
-    template = files("llmbatch.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    return environment.render_str(template, "page.html.j2", **_harmless(_view(report)))
+    folder = files("llmbatch.report")
+    template = folder.joinpath("page.html.j2").read_text(encoding="utf-8")
+    style = folder.joinpath("page.css").read_text(encoding="utf-8")
+    return environment.render_str(template, "page.html.j2", style=style, **_harmless(_view(report)))
 
 
 def _harmless(value: Any) -> Any:
@@ -29,6 +31,8 @@ def _harmless(value: Any) -> Any:
         return words.plain(value)
     if isinstance(value, dict):
         return {key: _harmless(part) for key, part in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return _harmless(asdict(value))
     return [_harmless(part) for part in value] if isinstance(value, list | tuple) else value
 
 
@@ -41,37 +45,58 @@ def _view(report: RunReport) -> dict[str, Any]:
         "identity": words.identity(report),
         "timing": words.timing(report),
         "figures": _figures(report),
-        "steps": [{"text": step.text, "command": step.command} for step in next_steps(report)],
+        "steps": next_steps(report),
         "reconciliation": words.reconciliation(report),
         "segments": _segments(report),
         "changes": words.changes(report),
-        "failures": _failures(report),
-        "attempts": _attempts(report),
-        "cost": _cost(report),
-        "remarks": words.cost_remarks(report),
-        "total": words.total(report),
-        "tokens": _tokens(report),
-        "latency": _latency(report),
-        "bars": _bars(report),
-        "limits": _limits(report),
-        "limits_left_off": max(0, len(report.limits.changes) - _MAX_CHANGES),
+        "failures": tables.failures(report),
+        "failures_left_off": tables.left_off(report),
+        "attempts": tables.attempts(report),
         "concurrency": words.concurrency(report) if report.limits.concurrency_final is not None else None,
+        "latency": _latency(report),
+        "bars": charts.latency(report),
+        "time": charts.over_time(report),
+        "limits": tables.limits(report),
+        "slowest": tables.calls(report.slowest),
+        "dearest": tables.calls(report.dearest),
         "resumed": [f"{run.run_id}, {usd(run.cost_usd)}" for run in report.resumed],
         "notes": report.notes,
         "facts": _facts(report),
+        **_money(report),
     }
 
 
-def _cell(main: str, sub: str = "") -> dict[str, str]:
-    return {"main": main, "sub": sub}
+def _money(report: RunReport) -> dict[str, Any]:
+    return {
+        "dollars": tables.dollars(report),
+        "models": tables.models(report),
+        "models_total": tables.models_total(report) if len(report.cost.by_model) != 1 else [],
+        "tiers": tables.tiers(report),
+        "versions": tables.versions(report),
+        "remarks": words.unpriced_remarks(report),
+        "total": words.total(report),
+        "planned": tables.planned(report),
+        "plan": charts.plan(report),
+        "basis": report.planned.basis if report.planned else None,
+        "trend": charts.trend(report),
+    }
 
 
 def _figures(report: RunReport) -> list[dict[str, str]]:
-    rows, cost = report.rows, report.cost
-    unpriced = f"{count(cost.unpriced_attempts)} attempts unpriced" if cost.unpriced_attempts else ""
+    rows, cost, shown = report.rows, report.cost, report.latency_ms
+    if cost.unpriced_attempts:
+        note = f"{words.number_of(cost.unpriced_attempts, 'answer')} unpriced"
+    elif cost.per_1000_done_usd:
+        note = f"{usd(cost.per_1000_done_usd)} per 1,000 rows done"
+    else:
+        note = "this run's attempts"
     return [
-        {"label": "Valid rows", "value": count(rows.valid), "note": f"{share(rows.valid, rows.total)} of the input"},
-        {"label": "Cost", "value": usd(cost.total_usd), "note": unpriced or "this run's attempts"},
+        {
+            "label": "Valid rows",
+            "value": count(rows.valid),
+            "note": f"{share(rows.valid, rows.total)} of the input" if rows.total else "the input is empty",
+        },
+        {"label": "Cost", "value": usd(cost.total_usd), "note": note},
         {
             "label": "Wall time",
             "value": words.duration(report.wall_s),
@@ -79,8 +104,10 @@ def _figures(report: RunReport) -> list[dict[str, str]]:
         },
         {
             "label": "Median latency",
-            "value": words.latency(report.latency_ms.p50),
-            "note": f"p99 {words.latency(report.latency_ms.p99)}",
+            "value": words.latency(shown.p50),
+            "note": "nothing was answered"
+            if shown.p50 is None
+            else f"p95 {words.latency(shown.p95)}, p99 {words.latency(shown.p99)}",
         },
     ]
 
@@ -99,78 +126,9 @@ def _segments(report: RunReport) -> list[dict[str, Any]]:
     return segments
 
 
-def _failures(report: RunReport) -> list[list[dict[str, str]]]:
-    total = report.rows.total
-    return [
-        [_cell(name, sub), _cell(count(rows)), _cell(share(rows, total))]
-        for sub, classes in (("failed", report.failures), ("skipped", report.skips))
-        for name, rows in classes.items()
-    ]
-
-
-def _attempts(report: RunReport) -> list[list[dict[str, str]]]:
-    sums = report.attempts
-    kinds = {
-        "answered, valid": sums.ok,
-        "answered, invalid": sums.invalid,
-        "rate limited": sums.rate_limited,
-        "timed out": sums.timeout,
-        "transient fault": sums.transient,
-        "rejected": sums.rejected,
-        "refused": sums.refused,
-    }
-    return [[_cell(kind), _cell(count(n)), _cell(share(n, sums.sent))] for kind, n in kinds.items() if n]
-
-
-def _cost(report: RunReport) -> list[list[dict[str, str]]]:
-    return [
-        [
-            _cell(model.model, f"{count(model.unpriced_attempts)} unpriced" if model.unpriced_attempts else ""),
-            _cell(usd(model.cost_usd)),
-            _cell(count(model.attempts)),
-            _cell(count(model.input), f"{count(model.cached)} cached" if model.cached else ""),
-            _cell(count(model.output), f"{count(model.reasoning)} reasoning" if model.reasoning else ""),
-        ]
-        for model in report.cost.by_model
-    ]
-
-
-def _tokens(report: RunReport) -> list[dict[str, str]]:
-    """The last line of the bill."""
-    sums, answers = report.tokens, sum(model.attempts for model in report.cost.by_model)
-    return [
-        _cell("Total"),
-        _cell(usd(report.cost.total_usd)),
-        _cell(count(answers)),
-        _cell(count(sums.input), f"{count(sums.cached)} cached" if sums.cached else ""),
-        _cell(count(sums.output), f"{count(sums.reasoning)} reasoning" if sums.reasoning else ""),
-    ]
-
-
 def _latency(report: RunReport) -> list[dict[str, str]]:
     shown = report.latency_ms
     return [{"label": name, "value": words.latency(getattr(shown, name))} for name in ("p50", "p95", "p99")]
-
-
-def _bars(report: RunReport) -> list[dict[str, Any]]:
-    bars = report.latency_ms.histogram
-    most = max((bar.count for bar in bars), default=0)
-    return [
-        {
-            "height": round(100 * bar.count / most, 2) if most else 0,
-            "rows": words.number_of(bar.count, "answer"),
-            "start": words.latency(bar.from_ms),
-            "end": words.latency(bar.to_ms),
-        }
-        for bar in bars
-    ]
-
-
-def _limits(report: RunReport) -> list[list[dict[str, str]]]:
-    return [
-        [_cell(change.reason), _cell(words.duration(change.at_s)), _cell(words.limit(change))]
-        for change in report.limits.changes[-_MAX_CHANGES:]
-    ]
 
 
 def _facts(report: RunReport) -> list[dict[str, str]]:
@@ -178,5 +136,6 @@ def _facts(report: RunReport) -> list[dict[str, str]]:
     known += [(name.capitalize(), path) for name, path in report.files.items()]
     if report.structured_output:
         known.append(("Structured output", report.structured_output))
+    known.append(("Prices", report.cost.price_source))
     known.append(("Exit status", f"{report.exit_code} ({report.status})"))
     return [{"label": label, "value": value} for label, value in known]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmbatch.report import words
 from llmbatch.report.advice import next_steps
+from llmbatch.report.charts import trend_words
 from llmbatch.report.model import RunReport
 from llmbatch.report.words import count, plain, usd
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _STYLES = {"ok": "bold green", "warn": "bold yellow", "bad": "bold red"}
 _LABEL_WIDTH = 11
+_CLASSES = 3  #: of failures that have an example
 
 
 def text(report: RunReport, *, width: int = 100, color: bool = False) -> str:
@@ -64,12 +66,12 @@ def _lines(report: RunReport) -> Iterator[tuple[str, str]]:
     yield "Run", words.identity(report)
     yield "Time", words.timing(report)
     yield "Rows", words.reconciliation(report)
-    optional = {
-        "Changes": words.changes(report),
-        "Failed": words.listing(report.failures),
-        "Skipped": words.listing(report.skips),
-    }
-    yield from ((label, line) for label, line in optional.items() if line)
+    if changes := words.changes(report):
+        yield "Changes", changes
+    for label, classes in (("Failed", report.failures), ("Skipped", report.skips)):
+        if listing := words.listing(classes):
+            yield label, listing
+            yield from (("", line) for line in _examples(report, label.lower()))
     yield "Attempts", words.attempts(report)
     yield "Tokens", words.tokens(report)
     yield from _cost(report)
@@ -84,6 +86,21 @@ def _lines(report: RunReport) -> Iterator[tuple[str, str]]:
         yield label, plain(note)
 
 
+def _examples(report: RunReport, status: str) -> Iterator[str]:
+    """One row of each of the largest classes; all that are known where their text is shown."""
+    shown: set[str] = set()
+    for row in report.examples:
+        if row.status != status or (row.failure in shown and row.text is None):
+            continue
+        if row.failure not in shown and len(shown) == _CLASSES:
+            return
+        shown.add(row.failure)
+        identity = f"row {count(row.row_no)}" + ("" if row.id is None else f" ({row.id})")
+        yield plain(f"{row.failure}: {identity}, {row.place}: {row.problem}")
+        if row.text is not None:
+            yield from (f"  {plain(line)}" for line in row.text.splitlines())
+
+
 def _cost(report: RunReport) -> Iterator[tuple[str, str]]:
     cost = report.cost
     yield "Cost", words.total(report)
@@ -93,7 +110,11 @@ def _cost(report: RunReport) -> Iterator[tuple[str, str]]:
     if {tier.tier for tier in cost.by_tier} - {"standard"}:
         tiers = (f"{plain(t.tier)} {words.number_of(t.attempts, 'answer')} {usd(t.cost_usd)}" for t in cost.by_tier)
         yield "", f"by tier: {', '.join(tiers)}"
+    if [tier.tier for tier in cost.by_tier] not in ([], ["standard"]):
+        yield "", ", ".join(f"{plain(tier.tier)}: {usd(tier.cost_usd)}" for tier in cost.by_tier)
     yield from (("", remark) for remark in words.cost_remarks(report))
+    if (trend := trend_words(report)) is not None:
+        yield "", trend
 
 
 def _files(console: Console, report: RunReport) -> None:

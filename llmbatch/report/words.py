@@ -159,12 +159,22 @@ def total(report: RunReport) -> str:
 
 def cost_remarks(report: RunReport) -> tuple[str, ...]:
     """What the total does not say: waste, savings, and what has no price."""
-    cost, answered = report.cost, sum(model.attempts for model in report.cost.by_model)
-    remarks = []
+    cost, remarks = report.cost, []
     if report.attempts.invalid:
         remarks.append(f"Spent on {number_of(report.attempts.invalid, 'invalid answer')}: {usd(cost.invalid_usd)}")
     if report.rows.reused:
         remarks.append(f"Saved by {number_of(report.rows.reused, 'reused row')}: {usd(cost.saved_by_reuse_usd)}")
+    if cost.saved_by_cache_usd:
+        remarks.append(f"Saved by the provider's cache: {usd(cost.saved_by_cache_usd)}")
+    if cost.saved_by_tier_usd:
+        remarks.append(f"Saved by a cheaper tier: {usd(cost.saved_by_tier_usd)}")
+    return (*remarks, *unpriced_remarks(report))
+
+
+def unpriced_remarks(report: RunReport) -> tuple[str, ...]:
+    """What has no price, or may be billed beside the total."""
+    cost, answered = report.cost, sum(model.attempts for model in report.cost.by_model)
+    remarks = []
     if cost.unpriced_attempts:
         has = "has" if cost.unpriced_attempts == 1 else "have"
         remarks.append(

@@ -99,3 +99,19 @@ def test_without_a_command_the_words_remain() -> None:
     (step,) = next_steps(build(tally, facts(command=())))
     assert step.command is None
     assert "schema" in step.text
+
+
+def test_a_failed_row_can_be_seen_whole() -> None:
+    def first(command: tuple[str, ...], row_id: str | None) -> str | None:
+        tally = Tally()
+        tally.planned(1)
+        outcome = Outcome(0, Status.FAILED, row_id=row_id, failure="schema")
+        tally.finished(outcome, None)
+        tally.failed(outcome, "in.jsonl:1", lambda: "x")
+        return next_steps(build(tally, facts(command=command)))[0].command
+
+    typed = ("llmbatch", "run", "--input", "in.jsonl", "pipelines/tag")
+    assert first(typed, "T 7") == "llmbatch show pipelines/tag 'T 7'"
+    assert first((*typed, "--ledger", "x.duckdb"), None) == "llmbatch show --ledger x.duckdb pipelines/tag 0"
+    assert first(typed, "-7") == "llmbatch show pipelines/tag -- -7"
+    assert first(("llmbatch", "run", "elsewhere"), "a") == "llmbatch run elsewhere --retry-failed schema"

@@ -9,6 +9,7 @@ from llmbatch.report import LimitChange, RunFacts, build, html
 from llmbatch.tally import Tally
 from llmbatch.types import Outcome, Status
 from tests.report.runs import a_night, answered, facts, reply
+from tests.report.scenes import bad, classes, good
 
 VOID = {"meta"}
 
@@ -127,7 +128,9 @@ def test_the_bar_of_rows_is_full_and_shows_the_few_among_the_many() -> None:
     tally.failures["schema"] = 1
     page = Page(html(build(tally, facts())))
     widths = {
-        attrs["class"]: float(attrs["width"] or 0) for tag, attrs in page.tags if tag == "rect" and "class" in attrs
+        attrs["class"]: float(attrs["width"] or 0)
+        for tag, attrs in page.tags
+        if tag == "rect" and attrs.get("class") in ("done", "reused", "failed", "skipped", "pending")
     }
     assert sum(widths.values()) == pytest.approx(1_000, abs=0.1)
     assert widths["failed"] >= 4
@@ -135,18 +138,61 @@ def test_the_bar_of_rows_is_full_and_shows_the_few_among_the_many() -> None:
 
 
 def test_an_empty_run_has_a_page_without_charts() -> None:
-    page = Page(html(build(Tally(), facts(concurrency_final=None, limit_changes=(), files={}, resumed=()))))
+    bare = facts(concurrency_final=None, limit_changes=(), files={}, resumed=(), planned=None)
+    page = Page(html(build(Tally(), bare)))
     assert "the input has no rows" in page.words
     assert "Nothing was sent." in page.words
     assert page.attributes("svg", "class") == ["rows"]
 
 
-def test_a_long_history_of_limits_is_cut_and_says_so() -> None:
-    changes = tuple(LimitChange(float(n), "concurrency", n, f"reason {n}.") for n in range(100))
-    words = Page(html(build(Tally(), facts(limit_changes=changes)))).words
-    assert "reason 99." in words
-    assert "reason 59." not in words
-    assert "the first 60 are in report.json" in words
+def test_a_long_history_of_limits_is_told_by_reason() -> None:
+    changes = tuple(LimitChange(float(n), "concurrency", n, f"{n}% rate limited") for n in range(1, 101))
+    pauses = tuple(LimitChange(float(n), "pause", 2.5, "rate limited") for n in range(3))
+    words = Page(html(build(Tally(), facts(limit_changes=(*changes, *pauses))))).words
+    assert "100% rate limited" in words
+    assert "100 times, 1.0 s to 1 min 40 s" in words
+    assert "concurrency 1 to 100" in words
+    assert "paused 7.5 s" in words
+    assert "3 times, 0.0 s to 2.0 s" in words
+
+
+def test_every_chart_has_a_title_a_description_and_its_numbers_as_text() -> None:
+    page = Page(html(bad()))
+    charts = [attrs for tag, attrs in page.tags if tag == "svg" and attrs.get("role") == "img"]
+    assert len(charts) == 6
+    ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
+    for chart in charts:
+        named = (chart["aria-labelledby"] or "").split()
+        assert len(named) == 2
+        assert set(named) <= ids
+    assert all(attrs.get("aria-hidden") == "true" for tag, attrs in page.tags if tag == "svg" and "role" not in attrs)
+    assert page.words.count("As a table") == 3
+
+
+def test_failures_have_their_examples_and_the_page_stays_short_with_many_classes() -> None:
+    words = " ".join(Page(html(classes())).words.split())
+    for n in range(30):
+        assert f"class_{n}" in words
+    assert words.count("a problem of some length") == 8 * 3
+    assert "row 105, in.jsonl:5" in words
+
+
+def test_outages_and_pauses_stand_on_the_time_axis() -> None:
+    page = Page(html(bad()))
+    bands = [attrs for tag, attrs in page.tags if tag == "rect" and attrs.get("class") in ("pause", "breaker")]
+    assert [(band["class"], band["x"], band["width"]) for band in bands] == [
+        ("pause", "125.0", "62.5"), ("breaker", "312.5", "250.0"),
+    ] * 2  # fmt: skip
+    assert "provider down, 12 s to 22 s" in page.words
+
+
+def test_planned_and_trend_are_drawn_where_they_are_known() -> None:
+    words = " ".join(Page(html(good())).words.split())
+    assert "Planned $0.66, between $0.55 and $0.81; the bill is $0.6524." in words
+    assert "5% above the median of the last 12 runs ($0.5750)" in words
+    first = " ".join(Page(html(build(a_night(), facts(planned=None)))).words.split())
+    assert "Planned and actual" not in first
+    assert "Cost against the last runs" not in first
 
 
 @pytest.mark.parametrize(("code", "level"), [(0, "ok"), (4, "warn"), (130, "warn"), (3, "bad"), (6, "bad"), (1, "bad")])

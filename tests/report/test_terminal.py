@@ -9,6 +9,7 @@ from llmbatch.report import build, text
 from llmbatch.tally import Tally
 from llmbatch.types import Outcome, Status
 from tests.report.runs import INVALID, a_night, answered, facts, reply
+from tests.report.scenes import SCENES, bad
 
 
 def finished(rows: int, failed: int = 0) -> Tally:
@@ -142,3 +143,21 @@ def test_foreign_text_is_shown_and_does_nothing() -> None:
 
 def test_other_scripts_and_emoji_stay_as_they_are() -> None:
     assert "données-数据-👩‍🔬.jsonl" in text(build(Tally(), facts(files={"results": "données-数据-👩‍🔬.jsonl"})))
+
+
+def test_failures_have_an_example_and_the_trend_stands_with_the_cost() -> None:
+    shown = text(bad(), width=200)
+    assert "schema: row 900 (T-0), tickets.jsonl:901: tags: [] has less than 1 item" in shown
+    assert shown.count("tickets.jsonl:") == 2
+    assert "$0.6042 per 1,000 rows done, 5% above the median of the last 12 runs ($0.5750)" in shown
+    assert "Saved by the provider's cache: $0.0412" in shown
+
+
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_every_scene_fits_every_width(name: str, width: int) -> None:
+    shown = text(SCENES[name](), width=width)
+    assert shown.isascii()
+    copied = ("llmbatch", "Files", "            failed")
+    long = [line for line in shown.splitlines() if len(line) > width and not line.strip().startswith(copied)]
+    assert name == "hostile" or long == []
