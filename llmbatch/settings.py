@@ -184,6 +184,12 @@ class GraderSettings(_Table):
 class QualitySettings(_Table):
     """[quality]: how good outputs must be; not hashed."""
 
+    on_drift: Literal["warn", "fail", "off"] = "warn"
+    trailing: int = Field(default=14, ge=1, le=60)  #: runs before this one to compare with
+    min_change: Share = 0.01  #: a share or score that moved less is no alarm, however many rows show it
+    rows: int = Field(
+        default=5_000, ge=100
+    )  #: of the newly answered rows, and of all, graded at most; chosen by their keys
     graders: dict[str, GraderSettings] = Field(default_factory=dict)
 
 
