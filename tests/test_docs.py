@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from llmbatch.errors import FAILURES, Decision, Exit
+from llmbatch.grade import Quality
 from llmbatch.report import RunReport
 from llmbatch.settings import GRADERS, GraderSettings, PriceSettings, Settings
 from llmbatch.simulator import BATCH_KINDS, Batches, Clock
@@ -26,8 +27,8 @@ from llmbatch.validate import FINAL
 from tests.pages import PAGES, ROOT, anchors, blocks, links, table
 
 README = ROOT / "README.md"
-LIMITS, PIPELINES, RESULTS, TIERS = (
-    ROOT / "docs" / f"{name}.md" for name in ("limits", "pipelines", "results", "tiers")
+LIMITS, PIPELINES, QUALITY, RESULTS, TIERS = (
+    ROOT / "docs" / f"{name}.md" for name in ("limits", "pipelines", "quality", "results", "tiers")
 )
 
 
@@ -85,22 +86,26 @@ def default_of(info: FieldInfo) -> str:
 
 
 def test_the_toml_shown_is_a_pipeline() -> None:
-    (shown,) = blocks(README, "toml")
-    Settings.model_validate(tomllib.loads(f'request.model = "m"\n{shown.text}'))
+    for shown in blocks(README, "toml"):
+        Settings.model_validate(tomllib.loads(f'request.model = "m"\n{shown.text}'))
 
 
 def test_every_field_of_the_report_is_named() -> None:
     assert [field.strip("`") for field, _ in table(RESULTS, "report.json")] == list(fields(RunReport))
 
 
+def test_every_field_of_quality_is_named() -> None:
+    assert [field.strip("`") for field, _ in table(QUALITY, "In report.json")] == list(fields(Quality))
+
+
 def fields(kind: Any, prefix: str = "") -> Iterator[str]:
-    """Dotted names of a dataclass's fields; ``[]`` after lists."""
+    """Dotted names of a dataclass's fields; ``[]`` after lists. What has a page of its own is one field."""
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         hint = without_none(hints[field.name])
         many = typing.get_origin(hint) is tuple
         inner, name = typing.get_args(hint)[0] if many else hint, prefix + field.name + "[]" * many
-        if dataclasses.is_dataclass(inner):
+        if dataclasses.is_dataclass(inner) and inner is not Quality:
             yield from fields(inner, f"{name}.")
         else:
             yield name

@@ -14,12 +14,13 @@ import typer
 from llmbatch import ledger as ledgers
 from llmbatch import report as reports
 from llmbatch.atomic import write_text
-from llmbatch.cli import screen
+from llmbatch.cli import quality, screen
 from llmbatch.cli.gate import complain, event_log
 from llmbatch.cli.order import command, how_to_go_on
 from llmbatch.cli.past import trend, version_costs
 from llmbatch.cli.wiring import Wired
 from llmbatch.errors import Exit, InputError, Stop, StorageError
+from llmbatch.grade import Quality
 from llmbatch.ledger import RowAnswer, Run
 from llmbatch.progress import Display, StatusFile
 from llmbatch.reply import parse_reply
@@ -53,14 +54,13 @@ def finish(night: Night, answered: Answered) -> int:
     con = ledgers.connect(night.order.ledger_file)
     try:
         try:
-            written = write_results(_pairs(night, con, answered.run), night.target)
-            results = {"results": str(written.results), "failed": str(written.failed)}
+            results, found = _results(night, answered, con)
         except InputError as error:
-            answered, results = replace(answered, reason=changed(error)), {}
+            answered, results, found = replace(answered, reason=changed(error)), {}, None
         if (reason := answered.reason) is not None:
             reason.hint = reason.hint or how_to_go_on()
-        status, code = verdict(night, reason)
-        report = _report(night, answered, con, status, code, results | _files(night))
+        status, code = verdict(night, reason, found)
+        report = _report(night, answered, con, status, code, results | _files(night), found)
         text = orjson.dumps(reports.to_json(report), option=orjson.OPT_INDENT_2).decode()
         write_text(night.order.output_folder / "report.json", text)
         write_text(night.order.output_folder / "report.html", reports.html(report))
@@ -74,6 +74,15 @@ def finish(night: Night, answered: Answered) -> int:
     return code
 
 
+def _results(night: Night, answered: Answered, con: duckdb.DuckDBPyConnection) -> tuple[dict[str, str], Quality]:
+    """Write the results, and grade the rows as they pass."""
+    run, pipeline = answered.run, night.pipeline
+    rates = quality.rates(pipeline, night.tally, run)
+    written = write_results(quality.graded(_pairs(night, con, run), night.gathered, rates), night.target)
+    found = quality.conclude(pipeline, night.gathered, con, run, rates, whole=answered.reason is None)
+    return {"results": str(written.results), "failed": str(written.failed)}, found
+
+
 def changed(error: InputError) -> StorageError:
     """What it means when an input that could be read before the run cannot be read, or is another, in or after it."""
     return StorageError(
@@ -82,7 +91,7 @@ def changed(error: InputError) -> StorageError:
     )
 
 
-def verdict(night: Night, reason: Stop | StorageError | None) -> tuple[str, Exit]:
+def verdict(night: Night, reason: Stop | StorageError | None, found: Quality | None) -> tuple[str, Exit]:
     """How the run ended: a word for the report, and the exit status."""
     if isinstance(reason, StorageError):
         return "storage_failed", Exit.STORAGE
@@ -91,6 +100,8 @@ def verdict(night: Night, reason: Stop | StorageError | None) -> tuple[str, Exit
     failed = night.tally.rows[Status.FAILED]
     if failed > allowed(night.pipeline.settings.limits.max_failed, night.total):
         return "too_many_failed", Exit.TOO_MANY_FAILED
+    if found is not None and quality.faults(night.pipeline, found):
+        return "quality_failed", Exit.QUALITY
     return "finished", Exit.OK
 
 
@@ -128,11 +139,18 @@ def _answer(found: RowAnswer | None) -> Answer:
         cost_usd=found.cost_usd,
         output=parsed[0] if parsed else None,
         last_reply=None if valid else found.raw,
+        asked=found.asked,
     )
 
 
 def _report(
-    night: Night, answered: Answered, con: duckdb.DuckDBPyConnection, status: str, code: Exit, files: dict[str, str]
+    night: Night,
+    answered: Answered,
+    con: duckdb.DuckDBPyConnection,
+    status: str,
+    code: Exit,
+    files: dict[str, str],
+    found: Quality | None,
 ) -> reports.RunReport:
     run, wired, settings = answered.run, answered.wired, night.pipeline.settings
     facts = reports.RunFacts(
@@ -159,9 +177,10 @@ def _report(
         changes=_changes(night, con, run),
         structured_output=wired.structured_output,
         files=files,
-        notes=_notes(night, answered.reason),
+        notes=_notes(night, answered.reason, found),
         by_prompt_version=version_costs(con),
         trend=trend(con, run),
+        quality=found,
     )
     return reports.build(night.tally, facts)
 
@@ -193,8 +212,9 @@ def _changes(night: Night, con: duckdb.DuckDBPyConnection, run: Run) -> reports.
     )
 
 
-def _notes(night: Night, reason: Stop | StorageError | None) -> tuple[str, ...]:
+def _notes(night: Night, reason: Stop | StorageError | None, found: Quality | None) -> tuple[str, ...]:
     notes = [] if reason is None else [reason.message]
+    notes += quality.faults(night.pipeline, found) if found is not None else ()
     if night.survey.blank_lines:
         notes.append(f"{night.survey.blank_lines:,} blank lines in the input are no rows")
     return tuple(notes)

@@ -15,7 +15,7 @@ import orjson
 import uvloop
 
 from llmbatch import ledger as ledgers
-from llmbatch.cli import deadline, ending
+from llmbatch.cli import deadline, ending, quality
 from llmbatch.cli.make import usable
 from llmbatch.cli.order import Order, status_file
 from llmbatch.cli.outside import Outside
@@ -23,6 +23,7 @@ from llmbatch.cli.signals import Signals
 from llmbatch.cli.wiring import Wired, wire
 from llmbatch.engines import live
 from llmbatch.errors import InputError
+from llmbatch.grade import Gathered
 from llmbatch.halt import Halt
 from llmbatch.ledger import Ledger, Lock, Run
 from llmbatch.pipeline import Pipeline
@@ -53,6 +54,7 @@ class Night:
     target: Target
     tally: Tally
     outside: Outside
+    gathered: Gathered
 
     def rows(self) -> Iterator[Row]:
         """The rows of this run, in order; those that break a rule carry their problem."""
@@ -79,6 +81,7 @@ def run_night(order: Order) -> int:
 def _checked(order: Order, pipeline: Pipeline, renderer: Renderer, source: Source, outside: Outside) -> Night:
     """Read the whole input once, and find out whether its results can be written. Raises UserError."""
     settings, prefix = pipeline.settings, pipeline.settings.output.prefix
+    gathered = quality.gatherer(pipeline, quality.ready(pipeline, renderer))
     taken = added_columns(pipeline.schema, prefix)
     surveyed = survey(source, settings.input, taken=taken, skip_bad=order.skip_bad_rows)
     target = Target(
@@ -104,6 +107,7 @@ def _checked(order: Order, pipeline: Pipeline, renderer: Renderer, source: Sourc
         target=target,
         tally=Tally(),
         outside=outside,
+        gathered=gathered,
     )
     night.tally.planned(night.total)
     return night
@@ -146,7 +150,7 @@ def _engine(night: Night, ledger: Ledger, run: Run, provider: Provider, wired: W
         renderer=night.renderer,
         judge=night.judge,
         provider=provider,
-        observer=night.tally,
+        observer=quality.Watching(night.tally, night.gathered),
         halt=wired.halt,
         max_attempts=night.pipeline.settings.limits.max_attempts,
         id_column=night.pipeline.settings.input.id,
@@ -166,7 +170,7 @@ async def _gauges(night: Night, ledger: Ledger, run: Run, wired: Wired) -> Gauge
 def _while_readable(night: Night, halt: Halt) -> Iterator[Row]:
     """The run's rows. The survey could read the input, so when it cannot be read any more it has changed."""
     try:
-        yield from night.rows()
+        yield from quality.without_gold(night.rows(), night.pipeline)
     except InputError as error:
         halt.stop(ending.changed(error))
 

@@ -1,7 +1,39 @@
-"""Graders: how good a valid output is. Pure: no I/O, no clock, no chance without a seed."""
+"""Graders: how good a valid output is, and whether tonight is as good as the nights before.
+
+Pure: no I/O, no clock, no chance without a seed.
+"""
 
 from llmbatch.grade.agreement import Agreement, Confusion, LabelScore, agreement
 from llmbatch.grade.choose import graders
+from llmbatch.grade.compare import Drift, Past, compare
+from llmbatch.grade.drift import Move
+from llmbatch.grade.gather import Gathered, Rates, closed_lists, place
+from llmbatch.grade.profile import Profile, Signature
+from llmbatch.grade.quality import Quality
 from llmbatch.grade.score import Grader, Score
+from llmbatch.grade.scores import Graded, Scores
+from llmbatch.grade.stats import Interval
 
-__all__ = ["Agreement", "Confusion", "Grader", "LabelScore", "Score", "agreement", "graders"]
+__all__ = [
+    "Agreement",
+    "Confusion",
+    "Drift",
+    "Gathered",
+    "Graded",
+    "Grader",
+    "Interval",
+    "LabelScore",
+    "Move",
+    "Past",
+    "Profile",
+    "Quality",
+    "Rates",
+    "Score",
+    "Scores",
+    "Signature",
+    "agreement",
+    "closed_lists",
+    "compare",
+    "graders",
+    "place",
+]

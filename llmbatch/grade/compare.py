@@ -72,11 +72,9 @@ def compare(now: Past, history: Sequence[Past], *, trailing: int, min_change: fl
 def _why_not(now: Past, history: Sequence[Past], nights: Sequence[Past]) -> str | None:
     if not history:
         return "there is no earlier run to compare with"
-    if not nights:
-        return f"no earlier run has {LEAST_ROWS} newly answered rows"
     if now.profile.rows < LEAST_ROWS:
         return f"{now.profile.rows} newly answered rows are too few; {LEAST_ROWS} are wanted"
-    return None
+    return None if nights else f"no earlier run has {LEAST_ROWS} newly answered rows"
 
 
 def _changed(now: Past, nights: Sequence[Past]) -> tuple[str, ...]:

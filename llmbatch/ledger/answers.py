@@ -25,6 +25,7 @@ class RowAnswer:
     model: str | None  #: as returned
     raw: str | None
     cost_usd: Decimal | None  #: what this night paid for the row; 0 when a stored reply served it; None if unpriced
+    asked: bool = False  #: this night made a call for it
 
 
 @storage_faults()
@@ -46,7 +47,14 @@ def answers_between(con: duckdb.DuckDBPyConnection, run: Run, low: int, high: in
         own = status == Status.REUSED and run_no in night and asked_for == row_no
         shown = Status.DONE if own else Status(status)
         found[row_no] = RowAnswer(
-            shown, failure, reason, key, model, raw or long.get(seq), _cost(shown, paid.get(row_no))
+            shown,
+            failure,
+            reason,
+            key,
+            model,
+            raw or long.get(seq),
+            _cost(shown, paid.get(row_no)),
+            asked=row_no in paid,
         )
     return found
 

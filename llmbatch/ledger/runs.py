@@ -14,7 +14,7 @@ from llmbatch.ledger.faults import storage_faults
 from llmbatch.ledger.statements import statements
 
 #: run_ends.status of a run that reached every row; any other, or none, can be resumed
-FINISHED = frozenset({"finished", "too_many_failed"})
+FINISHED = frozenset({"finished", "too_many_failed", "quality_failed"})
 
 
 @dataclass(frozen=True, slots=True)

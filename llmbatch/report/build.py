@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from llmbatch.grade import Quality
 from llmbatch.report.below import calls_of, examples_of, timeline_of
 from llmbatch.report.bill import cost_of
 from llmbatch.report.details import PastRun
@@ -61,6 +62,7 @@ class RunFacts:
     planned: Planned | None = None
     by_prompt_version: tuple[VersionCost, ...] = ()
     trend: tuple[PastRun, ...] = ()
+    quality: Quality | None = None
 
 
 def build(tally: Tally, facts: RunFacts) -> RunReport:
@@ -100,6 +102,7 @@ def build(tally: Tally, facts: RunFacts) -> RunReport:
         slowest=tuple(map(calls_of, tally.extremes.slowest())),
         dearest=tuple(map(calls_of, tally.extremes.dearest())),
         trend=facts.trend,
+        quality=facts.quality,
     )
 
 

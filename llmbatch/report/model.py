@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from llmbatch.grade import Quality
 from llmbatch.report.details import Dollars, FailedRow, PastRun, RowCalls, Timeline
 
 
@@ -234,6 +235,7 @@ class RunReport:
     slowest: tuple[RowCalls, ...] = ()  #: ten, the slowest first
     dearest: tuple[RowCalls, ...] = ()  #: ten, the dearest first
     trend: tuple[PastRun, ...] = ()  #: the last 30 runs before this one that ended, oldest first
+    quality: Quality | None = None  #: null when no results were written
 
     @property
     def reconciles(self) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from io import StringIO
+from itertools import repeat
 from typing import TYPE_CHECKING
 
-from llmbatch.report import words
+from llmbatch.report import quality, words
 from llmbatch.report.advice import next_steps
 from llmbatch.report.charts import trend_words
 from llmbatch.report.model import RunReport
@@ -80,6 +81,7 @@ def _lines(report: RunReport) -> Iterator[tuple[str, str]]:
     yield "Latency", words.latencies(report)
     if report.limits.concurrency_final is not None:
         yield "Concurrency", words.concurrency(report)
+    yield from _quality(report)
     for label, run in zip(["Resumed", *[""] * len(report.resumed)], report.resumed, strict=False):
         yield label, f"{plain(run.run_id)}, {usd(run.cost_usd)}"
     for label, note in zip(["Notes", *[""] * len(report.notes)], report.notes, strict=False):
@@ -115,6 +117,21 @@ def _cost(report: RunReport) -> Iterator[tuple[str, str]]:
     yield from (("", remark) for remark in words.cost_remarks(report))
     if (trend := trend_words(report)) is not None:
         yield "", trend
+
+
+def _quality(report: RunReport) -> Iterator[tuple[str, str]]:
+    if report.quality is None:
+        return
+    lines = (f"{name}: {line}" for name, line in quality.grades(report.quality))
+    yield from zip(_labels("Quality"), lines, strict=False)
+    if report.quality.drift is not None:
+        yield from zip(_labels("Drift"), quality.drift(report.quality.drift), strict=False)
+
+
+def _labels(first: str) -> Iterator[str]:
+    """A label, then none: the lines that go on."""
+    yield first
+    yield from repeat("")
 
 
 def _files(console: Console, report: RunReport) -> None:

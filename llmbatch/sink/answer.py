@@ -25,6 +25,7 @@ class Answer:
     cost_usd: Decimal | None = None  #: None when unknown or nothing was asked
     output: dict[str, Json] | None = None  #: validated; None unless done or reused
     last_reply: str | None = None  #: raw text of the last invalid reply of a failed row
+    asked: bool = False  #: this night made a call for it
 
 
 @dataclass(frozen=True, slots=True)

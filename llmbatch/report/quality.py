@@ -1,0 +1,101 @@
+"""How a report speaks of quality: what the graders say, and what moved since the nights before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llmbatch.grade import Drift, Graded, Interval, LabelScore, Move, Quality
+from llmbatch.report.words import count, number_of, plain
+
+_UNITS = {
+    "input_chars": "characters of input",
+    "output_chars": "characters of output",
+    "input_tokens": "input tokens",
+    "output_tokens": "output tokens",
+    "latency_ms": "ms of latency",
+    "micro_usd": "millionths of a dollar a row",
+}
+_MOST_MOVES = 8
+
+
+def percent(share: float, places: int = 1) -> str:
+    """A share in per cent: 93.4%."""
+    return f"{100 * share:.{places}f}%"
+
+
+def span(interval: Interval) -> str:
+    """An interval of shares: 91.8 to 94.7%."""
+    return f"{100 * interval.low:.1f} to {percent(interval.high)}"
+
+
+def grades(quality: Quality) -> Iterator[tuple[str, str]]:
+    """Of each grader its name and a line."""
+    for graded in quality.graders:
+        yield plain(graded.name), grade(graded)
+
+
+def grade(graded: Graded) -> str:
+    """A grader in a line: the mean with its interval, rows right, rows left out."""
+    if graded.mean is None:
+        return f"nothing graded: {number_of(graded.ungraded, 'row')} without gold"
+    parts = [f"{percent(graded.mean)} ({span(graded.interval)}) of {number_of(graded.rows, 'row')}"]
+    if graded.agreement is not None and set(graded.details) > {"exact"}:
+        micro = graded.agreement.micro
+        parts.append(f"F1 {percent(micro.f1)} ({span(micro.interval)})")
+    if graded.passed not in (round(graded.mean * graded.rows), 0):
+        parts.append(f"{count(graded.passed)} right")
+    if graded.failed:
+        parts.append(f"{count(graded.failed)} failed and wrong")
+    if graded.ungraded:
+        parts.append(f"{count(graded.ungraded)} without gold")
+    if graded.details.get("faults"):
+        parts.append("THE GRADER RAISED")
+    if graded.floor is not None:
+        parts.append(("BELOW THE FLOOR OF " if graded.below_floor else "floor ") + percent(graded.floor))
+    return ", ".join(parts)
+
+
+def drift(found: Drift) -> Iterator[str]:
+    """The comparison: a sentence, then what moved, then what was changed."""
+    if found.reason is not None:
+        yield f"not compared: {found.reason}"
+    else:
+        nights = f"{number_of(len(found.against), 'run')} since {found.against[-1]}"
+        head = f"{number_of(len(found.moves), 'thing')} moved" if found.moves else "nothing moved"
+        yield f"{head}: {number_of(found.rows, 'new row')} against {count(found.rows_before)} of {nights}"
+    yield from (move(one) for one in found.moves[:_MOST_MOVES])
+    if len(found.moves) > _MOST_MOVES:
+        yield f"and {len(found.moves) - _MOST_MOVES} more, in report.json"
+    yield from (f"changed: {plain(change)}" for change in found.changed)
+
+
+def move(moved: Move) -> str:
+    """One thing that moved, and by how much."""
+    name = plain(moved.what)
+    if moved.interval is None:
+        before, now = (("-" if value is None else f"{value:,.4g}") for value in (moved.before, moved.now))
+        return f"{_UNITS.get(moved.what, name)}: median {before} -> {now}{_kind(moved)}"
+    before, now = percent(moved.before or 0), percent(moved.now or 0)
+    change = f"{100 * moved.interval.low:+.1f} to {100 * moved.interval.high:+.1f} points"
+    return f"{name}: {before} -> {now} ({change}){_kind(moved)}"
+
+
+def _kind(moved: Move) -> str:
+    return ", worse" if moved.worse else ", better" if moved.worse is False else ", around the answers" * moved.context
+
+
+def table(graded: Graded) -> list[list[str]]:
+    """The F1 table of a grader that compares labels: head, a line a label, micro and macro; empty without labels."""
+    found = graded.agreement
+    if found is None:
+        return []
+    lines = [["label", "gold", "right", "wrong", "missed", "precision", "recall", "F1", "95 %"]]
+    lines += [_line(score) for score in (*found.labels, found.micro)]
+    macro = ["macro", "", "", "", "", "", "", percent(found.macro_f1), span(found.macro_interval)]
+    return [*lines, macro]
+
+
+def _line(score: LabelScore) -> list[str]:
+    counts = (score.gold, score.right, score.wrong, score.missed)
+    shares = ("-" if share is None else percent(share) for share in (score.precision, score.recall, score.f1))
+    return [plain(score.label), *map(count, counts), *shares, span(score.interval)]
