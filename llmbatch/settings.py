@@ -19,7 +19,14 @@ def _share_of_rows(text: str) -> str:
 MaxFailed = Annotated[
     str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v), AfterValidator(_share_of_rows)
 ]
-Dollars = Annotated[Decimal, Field(ge=0), BeforeValidator(lambda v: str(v) if isinstance(v, float) else v)]
+
+
+def _exact(value: object) -> object:
+    """A float as it was written, for a Decimal."""
+    return str(value) if isinstance(value, float) else value
+
+
+Dollars = Annotated[Decimal, Field(ge=0), BeforeValidator(_exact)]
 
 
 def _in_flight(value: object) -> object:
@@ -118,14 +125,53 @@ class LimitSettings(_Table):
         return self.flex_timeout_s if self.tier == "flex" else self.timeout_s
 
 
-class PriceSettings(_Table):
-    """[prices.MODEL]: dollars per million tokens, for models no table knows."""
+class BudgetSettings(_Table):
+    """[budget]: what all runs of the pipeline together may spend, by the calendar of the machine's time zone."""
 
-    input: Dollars
-    output: Dollars
-    cached: Dollars | None = None
-    flex: Annotated[float, Field(gt=0)] = 1.0  #: times these prices at tier flex
-    batch: Annotated[float, Field(gt=0)] = 1.0  #: and at tier batch
+    per_day: Dollars | None = None
+    per_month: Dollars | None = None
+
+
+class TokenPrices(_Table):
+    """Dollars per million tokens."""
+
+    input: Dollars | None = None
+    output: Dollars | None = None
+    cached: Dollars | None = None  #: else as input
+    cache_write: Dollars | None = None  #: else as input
+    reasoning: Dollars | None = None  #: else as output
+
+
+class TierPrices(TokenPrices):
+    """[prices.MODEL.TIER]: the price at a tier."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.input is None or self.output is None:
+            raise ValueError("a price needs input and output")
+        return self
+
+
+#: prices of their own, or what the standard ones are to be multiplied by
+TierPrice = Annotated[Decimal, Field(gt=0), BeforeValidator(_exact)] | TierPrices
+
+
+class PriceSettings(TokenPrices):
+    """[prices.MODEL]: by the token or by the hour, for models no table knows."""
+
+    usd_per_hour: Dollars | None = None  #: of all machines that serve it; in place of prices by the token
+    flex: TierPrice | None = None
+    batch: TierPrice | None = None
+    priority: TierPrice | None = None
+
+    @model_validator(mode="after")
+    def _by_token_or_by_hour(self) -> Self:
+        if self.usd_per_hour is None:
+            if self.input is None or self.output is None:
+                raise ValueError("a price needs input and output, or usd_per_hour alone")
+        elif self.model_fields_set != {"usd_per_hour"}:
+            raise ValueError("usd_per_hour stands alone: either the hour costs or the tokens do")
+        return self
 
 
 def _a_pattern(text: str) -> str:
@@ -202,5 +248,6 @@ class Settings(_Table):
     output: OutputSettings = OutputSettings()
     provider: ProviderSettings = ProviderSettings()
     limits: LimitSettings = LimitSettings()
+    budget: BudgetSettings = BudgetSettings()
     prices: dict[str, PriceSettings] = Field(default_factory=dict)
     quality: QualitySettings = QualitySettings()

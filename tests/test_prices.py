@@ -1,17 +1,30 @@
 """Prices: exact dollars, every tier, and None for whatever is not known."""
 
+import re
 import time
 import warnings
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from genai_prices import Usage as Tokens
 from genai_prices import calc_price
-from genai_prices.data_snapshot import get_snapshot
+from genai_prices.data_snapshot import DataSnapshot, find_provider_by_id, get_snapshot, set_custom_snapshot
+from genai_prices.types import (
+    ClauseEquals,
+    ConditionalPrice,
+    ModelInfo,
+    ModelPrice,
+    Provider,
+    StartDateConstraint,
+)
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from llmbatch.prices import _HOSTS, PriceTable, provider_of
+from llmbatch.prices import PriceTable, provider_of
+from llmbatch.prices.hosts import HOSTS
 from llmbatch.settings import PriceSettings
 from llmbatch.types import Usage
 
@@ -87,6 +100,53 @@ def test_a_tier_that_the_table_does_not_price_is_unknown_not_standard(provider: 
     assert table.worst_case(1_000, 100, model, tier) is None
 
 
+TIERS = ("flex", "batch", "priority", "fast", "scale", "Batch", "batched", "service_tier", "", "default ", "standart")
+
+
+@pytest.mark.parametrize("provider_id", sorted({*HOSTS.values(), "azure"}))
+def test_no_tier_of_any_provider_is_charged_at_another_tiers_price(provider_id: str) -> None:
+    """For every model and tier: the price that the table lists for exactly that tier, else none."""
+    provider = find_provider_by_id(get_snapshot().providers, provider_id)
+    assert provider is not None
+    table, usage, now = PriceTable({}, provider_id), Usage(1_000_000, 1_000_000), datetime.now(UTC)
+    for model in provider.models:
+        found = provider.find_model(model.id)  # a name may lead to another entry, or to none
+        for tier in TIERS:
+            when = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
+            listed = [
+                v.prices
+                for v in (found.price_variants if found else None) or ()
+                if v.when == when
+                and (v.constraint is None or v.constraint.active(now))
+                and v.prices.input_mtok
+                and v.prices.output_mtok
+            ]
+            cost = table.cost(usage, model.id, tier)
+            assert (cost is None) == (not listed), (model.id, tier)
+            if listed and cost is not None:
+                expected = ModelPrice(input_mtok=listed[0].input_mtok, output_mtok=listed[0].output_mtok)
+                tokens = Tokens(input_tokens=usage.input, output_tokens=usage.output)
+                assert cost == expected.calc_price(tokens)["total_price"], (model.id, tier)
+
+
+def test_the_table_still_names_tiers_as_they_are_looked_up() -> None:
+    """A key that the table renames would make every tier unknown, and be seen here."""
+    providers = {provider.id: provider for provider in get_snapshot().providers}
+    for provider_id, when in (
+        ("openai", {"processing": "batch"}),
+        ("openai", {"service_tier": "flex"}),
+        ("openai", {"service_tier": "priority"}),
+        ("anthropic", {"processing": "batch"}),
+        ("google", {"processing": "batch"}),
+        ("google", {"service_tier": "flex"}),
+        ("groq", {"processing": "batch"}),
+        ("mistral", {"processing": "batch"}),
+        ("x-ai", {"processing": "batch"}),
+    ):
+        models = providers[provider_id].models
+        assert any(v.when == when for model in models for v in model.price_variants or ()), (provider_id, when)
+
+
 def test_unknown_is_none_never_zero() -> None:
     assert OPENAI.cost(Usage(1_000, 100), "my-llama", None) is None
     assert OPENAI.cost(Usage(1_000, 100), None, None) is None
@@ -113,6 +173,47 @@ def test_own_prices_win_over_the_table_and_hold_for_every_tier() -> None:
     assert PriceTable({"m": own(input="1", output="2")}, None).cost(Usage(1_000, 0, cached=400), "m", None) == Decimal(
         "0.001"
     )
+
+
+def test_own_prices_by_tier_and_by_kind_of_token() -> None:
+    price = PriceSettings.model_validate(
+        {"input": 10, "output": 20, "cached": 1, "cache_write": 12, "reasoning": 30, "batch": {"input": 5, "output": 8}}
+    )
+    table = PriceTable({"m": price}, None)
+    used = Usage(1_000_000, 1_000_000, cached=200_000, cache_write=300_000, reasoning=400_000)
+    assert table.cost(used, "m", "default") == Decimal("5") + Decimal("0.2") + Decimal("3.6") + Decimal(12) + Decimal(
+        12
+    )
+    assert table.cost(used, "m", "batch") == Decimal(13)
+    assert table.cost(used, "m", "flex") is None  # one tier is priced apart, so the others are not this price
+    assert table.worst_case(1_000_000, 1_000_000, "m", None) == Decimal(42)
+    assert table.worst_case(1_000_000, 1_000_000, "m", "batch") == Decimal(13)
+    assert table.worst_case(1_000_000, 1_000_000, "m", "flex") is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"input": 1},
+        {"usd_per_hour": 2, "input": 1, "output": 1},
+        {"usd_per_hour": 2, "batch": {"input": 1, "output": 1}},
+        {"input": 1, "output": 1, "batch": {"input": 1}},
+        {"input": 1, "output": 1, "btach": {"input": 1, "output": 1}},
+        {"input": -1, "output": 1},
+    ],
+)
+def test_half_a_price_is_an_error(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        PriceSettings.model_validate(wrong)
+
+
+def test_a_server_paid_by_the_hour_has_no_price_by_the_token() -> None:
+    table = PriceTable({"m": PriceSettings.model_validate({"usd_per_hour": 2.5})}, None)
+    assert table.usd_per_hour("m") == Decimal("2.5")
+    assert table.usd_per_hour("other") is None
+    assert table.cost(Usage(10, 10), "m", None) is None
+    assert table.worst_case(10, 10, "m", None) is None
 
 
 def test_an_own_price_counts_for_dated_snapshots_and_for_nothing_longer() -> None:
@@ -154,14 +255,14 @@ def test_provider_of(url: str | None, provider: str | None) -> None:
 
 
 def test_every_host_is_the_one_genai_prices_means() -> None:
-    for host, provider in _HOSTS.items():
+    for host, provider in HOSTS.items():
         assert get_snapshot().find_provider(None, None, f"https://{host}/v1").id == provider
 
 
 def test_worst_case() -> None:
-    assert OPENAI.worst_case(1_000, 100, "gpt-4o", None) == Decimal("0.0035")
-    assert OPENAI.worst_case(272_000, 1_000, "gpt-5.5", None) == Decimal("1.39")
-    assert OPENAI.worst_case(272_001, 1_000, "gpt-5.5", None) == Decimal("2.76501")
+    assert OPENAI.worst_case(1_000, 100, "gpt-4o", "default") == Decimal("0.0035")
+    assert OPENAI.worst_case(272_000, 1_000, "gpt-5.5", "default") == Decimal("1.39")
+    assert OPENAI.worst_case(272_001, 1_000, "gpt-5.5", "default") == Decimal("2.76501")
     assert OPENAI.worst_case(1_000, None, "gpt-4o", None) is None
     assert OPENAI.worst_case(1_000, 100, "my-llama", None) is None
     assert ANTHROPIC.worst_case(1_000, 0, "claude-sonnet-4-5", None) == Decimal(
@@ -170,10 +271,13 @@ def test_worst_case() -> None:
 
 
 def test_worst_case_allows_for_another_tier_than_asked_but_not_in_a_batch() -> None:
-    standard, batch = Decimal("0.00045"), Decimal("0.000225")
+    standard, batch, priority = Decimal("0.00045"), Decimal("0.000225"), Decimal("0.00081")
     assert OPENAI.worst_case(1_000, 100, "gpt-5-mini", "flex") == standard
-    assert OPENAI.worst_case(1_000, 100, "gpt-5-mini", "priority") == Decimal("0.00081")
+    assert OPENAI.worst_case(1_000, 100, "gpt-5-mini", "default") == standard
+    assert OPENAI.worst_case(1_000, 100, "gpt-5-mini", "priority") == priority
     assert OPENAI.worst_case(1_000, 100, "gpt-5-mini", "batch") == batch
+    for left_to_the_provider in (None, "auto"):  # a project may be set to priority
+        assert OPENAI.worst_case(1_000, 100, "gpt-5-mini", left_to_the_provider) == priority
 
 
 def test_worst_case_covers_every_hour_of_the_day() -> None:
@@ -181,11 +285,31 @@ def test_worst_case_covers_every_hour_of_the_day() -> None:
     assert table.worst_case(1_000_000, 1_000_000, "deepseek-chat", None) == Decimal("1.37")  # by day; cheaper at night
 
 
+def test_worst_case_covers_a_price_that_holds_from_a_date_to_come() -> None:
+    now, later = (
+        ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(1)),
+        ModelPrice(input_mtok=Decimal(3), output_mtok=Decimal(3)),
+    )
+    info = ModelInfo(
+        "m",
+        ClauseEquals("m"),
+        prices=[ConditionalPrice(prices=now), ConditionalPrice(StartDateConstraint(date(2999, 1, 1)), prices=later)],
+    )
+    set_custom_snapshot(DataSnapshot([Provider("p", "P", "https://p", models=[info])], from_auto_update=False))
+    try:
+        table = PriceTable({}, "p")
+        assert table.cost(Usage(1_000_000, 0), "m", None) == Decimal(1)
+        assert table.worst_case(1_000_000, 0, "m", None) == Decimal(3)
+    finally:
+        set_custom_snapshot(None)
+
+
 def test_source() -> None:
     assert PriceTable({}, None).source() == "none"
     assert PriceTable({"m": own(input="1", output="1")}, None).source() == "pipeline [prices]"
     assert OPENAI.source().startswith("genai-prices ")
-    assert OPENAI.source().endswith(" (openai)")
+    assert re.fullmatch(r"genai-prices [\d.]+ \(openai\), newest price of 202\d-\d\d-\d\d", OPENAI.source())
+    assert PriceTable({"m": own(input="1", output="1")}, None, origin="my.toml").source() == "my.toml"
     assert PriceTable({"m": own(input="1", output="1")}, "openai").source().startswith("pipeline [prices], genai-")
 
 
@@ -262,6 +386,9 @@ def test_no_call_within_its_bounds_costs_more_than_the_worst_case(
     cost = table.cost(usage, priced[1], tier)
     assert (worst is None) == (cost is None)
     assert worst is None or cost is None or cost <= worst
+    free = table.worst_case(usage.input + slack, usage.output + slack, priced[1], None)
+    assert free is not None
+    assert worst is None or worst <= free  # the tier is the provider's choice
 
 
 def test_a_known_price_is_arithmetic_only() -> None:
