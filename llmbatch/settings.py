@@ -239,6 +239,12 @@ class QualitySettings(_Table):
     graders: dict[str, GraderSettings] = Field(default_factory=dict)
 
 
+class PriceFile(_Table):
+    """A file of prices beside the pipeline's."""
+
+    prices: dict[str, PriceSettings]
+
+
 class Settings(_Table):
     """A whole pipeline.toml."""
 

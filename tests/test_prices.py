@@ -191,6 +191,13 @@ def test_own_prices_by_tier_and_by_kind_of_token() -> None:
     assert table.worst_case(1_000_000, 1_000_000, "m", "flex") is None
 
 
+def test_a_tier_may_be_a_part_of_the_standard_price() -> None:
+    price = PriceSettings.model_validate({"input": 10, "output": 20, "cached": 1, "flex": 0.5})
+    table = PriceTable({"m": price}, None)
+    assert table.cost(Usage(1_000_000, 1_000_000, cached=200_000), "m", "flex") == Decimal("14.1")
+    assert table.cost(Usage(1_000_000, 0), "m", "batch") is None
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

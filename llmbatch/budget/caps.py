@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 
 from llmbatch.errors import BudgetReached
@@ -15,24 +14,19 @@ Span = tuple[float, float]  #: beginning and end, in seconds since the epoch
 
 def day_of(now: float) -> Span:
     """The calendar day of a moment, in the machine's time zone (TZ); 23 or 25 hours where its clocks change."""
-    today = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
-    return today.timestamp(), _midnight(today.year, today.month, today.day + 1)
+    today = time.localtime(now)
+    return _midnight(*today[:3]), _midnight(today.tm_year, today.tm_mon, today.tm_mday + 1)
 
 
 def month_of(now: float) -> Span:
     """The calendar month of a moment, in the machine's time zone."""
-    first = datetime.fromtimestamp(now).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return first.timestamp(), _midnight(first.year, first.month + 1, 1)
+    today = time.localtime(now)
+    return _midnight(today.tm_year, today.tm_mon, 1), _midnight(today.tm_year, today.tm_mon + 1, 1)
 
 
 def _midnight(year: int, month: int, day: int) -> float:
-    """A local midnight; one month or one day past the end is the next one's first."""
-    if month > 12:
-        year, month = year + 1, 1
-    try:
-        return datetime(year, month, day).timestamp()
-    except ValueError:
-        return _midnight(year, month + 1, 1)
+    """A local midnight; the 32nd of January is the 1st of February."""
+    return time.mktime((year, month, day, 0, 0, 0, 0, 0, -1))
 
 
 @dataclass(slots=True)

@@ -78,7 +78,7 @@ def init(
 
 
 def usable(
-    folder: Path, overrides: list[str] | tuple[str, ...], *, use_hooks: bool = True
+    folder: Path, overrides: list[str] | tuple[str, ...], *, use_hooks: bool = True, prices: Path | None = None
 ) -> tuple[Pipeline, Renderer]:
     """A loaded pipeline whose schema and template are sound, and whose provider has what it asks for.
 
@@ -90,6 +90,8 @@ def usable(
     from llmbatch.validate import check_schema
 
     pipeline = load(folder, overrides=overrides, use_hooks=use_hooks)
+    if prices is not None:
+        pipeline = pipeline.with_prices(prices)
     try:
         check_schema(pipeline.schema)
     except ValueError as error:

@@ -67,7 +67,7 @@ class Night:
 def run_night(order: Order) -> int:
     """Carry an order out; returns the exit status."""
     with Outside(order) as outside, Signals() as signals:
-        pipeline, renderer = usable(order.pipeline, order.overrides)
+        pipeline, renderer = usable(order.pipeline, order.overrides, prices=order.prices)
         outside.knows(pipeline.settings.provider.api_key_env)
         folder = order.ledger_file.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ class Order:
     output: Path | None = None
     ledger: Path | None = None
     overrides: tuple[str, ...] = ()
+    prices: Path | None = None
     limit: int | None = None
     retry_failed: str | None = None
     skip_bad_rows: bool = False

@@ -103,6 +103,15 @@ def run(
             rich_help_panel=_STOPPING,
         ),
     ] = None,
+    prices: Annotated[
+        Path | None,
+        typer.Option(
+            "--prices",
+            metavar="FILE",
+            help="TOML with \\[prices.MODEL] tables; they count first.",
+            rich_help_panel=_STOPPING,
+        ),
+    ] = None,
     deadline: Annotated[
         str | None,
         typer.Option(metavar="TIME", help='Stop in time for "06:00", or after "8h".', rich_help_panel=_STOPPING),
@@ -182,6 +191,7 @@ def run(
         output=output,
         ledger=ledger,
         overrides=(*(set_ or ()), *(f"{key}={value}" for key, value in overrides.items() if value is not None)),
+        prices=prices,
         limit=limit,
         retry_failed=retry_failed,
         skip_bad_rows=skip_bad_rows,

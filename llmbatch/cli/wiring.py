@@ -1,16 +1,15 @@
-"""The parts of a run, put together: provider, prices, budget, limits, in the order of providers/wrap.py."""
+"""The parts of a run, put together: provider, prices, limits, budget, in the order of providers/wrap.py."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
 
-from llmbatch import ledger as ledgers
 from llmbatch import providers
-from llmbatch.budget import Budget
-from llmbatch.errors import UsageError
+from llmbatch.budget import Budget, Caps, HourMeter
+from llmbatch.cli.spending import WorstCase, caps_of, drawing, has_caps, refuse_unbounded
 from llmbatch.halt import Halt
 from llmbatch.ledger import Ledger, Run
 from llmbatch.limits import Gate, RetryBudget
@@ -22,10 +21,8 @@ from llmbatch.savings import savings
 from llmbatch.tally import Tally
 from llmbatch.types import Attempt, Provider, Request, Usage
 
-_FRAME_BYTES = 256  #: of a request beside its texts and schema, as a bound on what they can cost in tokens
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wired:
     """What a run works with; ``wrapped`` completes it once the ledger is open."""
 
@@ -35,8 +32,10 @@ class Wired:
     raw: Provider
     prices: PriceTable
     gate: Gate
+    worst_case: WorstCase
     tail: wrap.Tail = field(default_factory=wrap.Tail)
     heard: list[Callable[[Attempt], None]] = field(default_factory=list)  #: who hears of attempts beside the tally
+    _meter: HourMeter | None = None
 
     @property
     def rehearsal(self) -> bool:
@@ -55,13 +54,16 @@ class Wired:
 
     async def wrapped(self, ledger: Ledger, run: Run) -> tuple[Provider, wrap.Timed]:
         """The provider inside its wrappers."""
-        spent, _ = await ledger.ask(lambda con: ledgers.spent(con, run.resumes))
-        budget = self._budget(spent)
+        caps = await self._caps(ledger, run)
+        self._meter = self._by_hour(caps)
+        budget = self._budget(caps, ledger, run)
         self.halt.listen(self.gate.close)
         if budget is not None:
             self.halt.listen(budget.close)
 
         async def record(attempt: Attempt, request: Request) -> int:
+            if attempt.possibly_paid:
+                attempt = replace(attempt, worst_usd=self.worst_case(request))
             self.tally.attempted(attempt)
             for hear in self.heard:
                 hear(attempt)
@@ -78,21 +80,40 @@ class Wired:
             cost=self._cost,
             tail=self.tail,
             note=self.tally.noted,
+            meter=self._meter,
         )
         return wrap.build(self.raw, parts)
 
     def _cost(self, usage: Usage | None, model: str | None, tier: str | None) -> Decimal | None:
+        if self._meter is not None:
+            return self._meter.charge()
         return self.prices.cost(usage, model, tier, asked=self.pipeline.settings.request.model)
 
-    def _budget(self, spent: Decimal) -> Budget | None:
-        cap = self.pipeline.settings.limits.budget_usd
-        if cap is None:
+    async def _caps(self, ledger: Ledger, run: Run) -> Caps | None:
+        settings = self.pipeline.settings
+        if not has_caps(settings):
             return None
+        return await ledger.ask(lambda con: caps_of(con, settings, run, self.worst_case, time.time))
+
+    def _by_hour(self, caps: Caps | None) -> HourMeter | None:
+        settings = self.pipeline.settings
+        rate = self.prices.usd_per_hour(settings.request.model)
+        return None if rate is None else HourMeter(rate, caps, longest_s=settings.limits.attempt_s)
+
+    def _budget(self, caps: Caps | None, ledger: Ledger, run: Run) -> Budget | None:
+        if caps is None or self._meter is not None:
+            return None
+
+        def worst_case(request: Request) -> Decimal:
+            dollars = self.worst_case(request)
+            assert dollars is not None  # refuse_unbounded
+            return dollars
+
         return Budget(
-            cap,
-            worst_case=worst_case(self.pipeline, self.prices),
+            caps,
+            worst_case=worst_case,
             cost_of=lambda reply: self._cost(reply.usage, reply.model, reply.tier),
-            spent=spent,
+            store=drawing(ledger, run),
         )
 
 
@@ -100,42 +121,14 @@ def wire(pipeline: Pipeline, tally: Tally, halt: Halt, on_change: Callable[[str]
     """Build what a run needs. Raises UsageError for a missing key, and for a budget that cannot be kept."""
     settings = pipeline.settings
     offline = settings.provider.kind == "offline"
-    prices = PriceTable(settings.prices, None if offline else provider_of(providers.address(settings)))
-    if settings.limits.budget_usd is not None:
-        worst_case(pipeline, prices)  # raises now rather than at the first call
+    prices = PriceTable(
+        settings.prices,
+        None if offline else provider_of(providers.address(settings)),
+        origin=pipeline.prices_from,
+    )
+    worst_case = WorstCase(pipeline, prices)
+    refuse_unbounded(settings, worst_case, prices)
     tally.saved_by = savings(prices, settings.request.model)
     raw = providers.make(settings, tally.noted)
     gate = Gate(settings.limits, on_change=on_change)
-    return Wired(pipeline, tally, halt, raw, prices, gate)
-
-
-def worst_case(pipeline: Pipeline, prices: PriceTable) -> Callable[[Request], Decimal]:
-    """What a call can cost at most: every UTF-8 byte a token, and all output tokens that it may make.
-
-    Byte-level and byte-fallback vocabularies never make more tokens than the text has bytes.
-    """
-    settings = pipeline.settings
-    model = settings.request.model
-    params: Any = settings.request.params
-    output = params.get("max_completion_tokens") or params.get("max_tokens")
-    if not output:
-        raise UsageError(
-            "a budget needs a bound on the answer",
-            hint="set max_completion_tokens in [request] params of pipeline.toml",
-        )
-    tier = params.get("service_tier") if settings.limits.tier == "standard" else settings.limits.tier
-    if prices.worst_case(1, output, model, tier) is None:
-        at = "" if tier is None else f" at tier {tier}"
-        raise UsageError(
-            f"a budget needs a price, and none is known for {model!r}{at}",
-            hint=f"add [prices.{model!r}] with input and output to pipeline.toml, in dollars per million tokens",
-        )
-    frame = _FRAME_BYTES + 2 * len(repr(pipeline.schema).encode())
-
-    def bound(request: Request) -> Decimal:
-        texts = sum(len(m["content"].encode()) + 16 for m in (*request.messages, *request.turns))
-        dollars = prices.worst_case(texts + frame, output, model, tier)
-        assert dollars is not None
-        return dollars
-
-    return bound
+    return Wired(pipeline, tally, halt, raw, prices, gate, worst_case)

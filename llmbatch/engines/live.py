@@ -3,7 +3,7 @@
     source -> render -> ledger lookup --known--> judge -> outcome
                            | unknown                ^
                            v                        |
-              provider: retry(hedge(record(budget(limits(timed(openai))))))
+              provider: retry(hedge(record(limits(budget(timed(openai))))))
 
 One direction. Every reply is durable in the ledger before it is judged. Identical requests are asked once: the first
 row leads, its twins wait and are judged on the same replies.

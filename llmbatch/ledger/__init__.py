@@ -1,6 +1,7 @@
 """The ledger: the pipeline's DuckDB file. Nothing outside this package speaks to DuckDB about it."""
 
 from llmbatch.ledger.answers import RowAnswer, answers_between
+from llmbatch.ledger.bills import Bill, bills, charged, draw
 from llmbatch.ledger.collect import Collected, collect
 from llmbatch.ledger.doctor import Diagnosis, Finding, examine
 from llmbatch.ledger.files import remove_leftovers
@@ -28,6 +29,7 @@ from llmbatch.ledger.story import attempts_of, outcome_of, request_of
 
 __all__ = [
     "FINISHED",
+    "Bill",
     "Collected",
     "Diagnosis",
     "Finding",
@@ -44,9 +46,12 @@ __all__ = [
     "attempts_of",
     "begin",
     "beside",
+    "bills",
     "changes",
+    "charged",
     "collect",
     "connect",
+    "draw",
     "end",
     "examine",
     "history",

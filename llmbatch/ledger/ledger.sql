@@ -126,6 +126,34 @@ from attempts where run_no in (select unnest(?::integer[])) and row_no >= ? and 
 select coalesce(sum(cost_usd), 0), count(*) filter (where outcome = 'answered' and cost_usd is null)
 from attempts where run_no in (select unnest(?::integer[]));
 
+-- name: draw
+-- What a run may have spent so far at most, stored before it can have: "run_no number dollars". The last number counts.
+insert into meta values ('drawn', ?);
+
+-- name: bills
+-- By run: its priced attempts asked since $since, all of them, its last draw, and how many may cost beside.
+with drawn as (
+    select split_part(value, ' ', 1)::integer as run_no,
+           arg_max(split_part(value, ' ', 3)::decimal(18, 12), split_part(value, ' ', 2)::integer) as usd
+    from meta where name = 'drawn' group by all)
+select r.run_no, coalesce(sum(a.cost_usd) filter (where a.asked_at >= make_timestamp($since)), 0),
+    coalesce(sum(a.cost_usd), 0), any_value(d.usd),
+    count(*) filter (where a.possibly_paid or (a.outcome = 'answered' and a.cost_usd is null))
+from runs r left join drawn d using (run_no) left join attempts a using (run_no)
+where ($runs is null or r.run_no in (select unnest($runs::integer[])))
+    and (r.started_at >= make_timestamp($since)
+         or r.run_no in (select run_no from attempts where asked_at >= make_timestamp($since)))
+group by r.run_no order by r.run_no;
+
+-- name: longest_open
+-- Of a run's attempts that may cost beside: the longest user message in bytes, and whether one is a re-ask.
+select coalesce(max(strlen(q.user_message)), 0), coalesce(bool_or(a.number > 1), false)
+from attempts a left join requests q using (key)
+where a.run_no = ? and (a.possibly_paid or (a.outcome = 'answered' and a.cost_usd is null));
+
+-- name: copy_draws
+insert into meta select * from before.meta where name = 'drawn';
+
 -- name: changes_by_id
 with now as (select row_id, key from outcomes where run_no = $now and row_id is not null),
      before as (select row_id, key from outcomes where run_no = $before and row_id is not null)

@@ -10,7 +10,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,6 +40,13 @@ class Pipeline:
     hooks: str | None  #: source text of hooks.py
     version: str  #: the prompt version: hash of [request], prompt, schema and hooks
     grade: Grade | None = None  #: ``grade(output, row) -> score`` from hooks.py
+    prices_from: str = "pipeline [prices]"  #: where settings.prices were written, for a person
+
+    def with_prices(self, path: Path) -> Pipeline:
+        """The same pipeline with the prices of a file, which count before its own. Raises PipelineError."""
+        own, found = self.settings.prices, toml.price_file(path)
+        settings = self.settings.model_copy(update={"prices": {**own, **found}})
+        return replace(self, settings=settings, prices_from=f"{path}{', pipeline [prices]' if own else ''}")
 
 
 def load(folder: Path, *, overrides: Sequence[str] = (), use_hooks: bool = True) -> Pipeline:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from llmbatch.errors import PipelineError, UsageError
 from llmbatch.scrub import holds_key
-from llmbatch.settings import OFFLINE_MODEL, ProviderSettings, Settings
+from llmbatch.settings import OFFLINE_MODEL, PriceFile, PriceSettings, ProviderSettings, Settings
 
 _UNSHOWN = {"base_url", "api_key_env", "api_key_file"}  #: where a key may stand by mistake; errors do not repeat it
 _NOT_IN_URL = re.compile(r"//[^/]*@|[?#]")
@@ -44,6 +44,23 @@ def settings(text: str, path: Path, overrides: Sequence[str] = ()) -> Settings:
     except ValidationError as error:
         problems = [_problem(text, path, overrides, e) for e in error.errors()]
         raise PipelineError("\n".join(problems), hint=f"`llmbatch check {path.parent}` tries it again") from None
+
+
+def price_file(path: Path) -> Mapping[str, PriceSettings]:
+    """The [prices.MODEL] tables of a file that holds nothing else. Raises PipelineError as :func:`settings` does."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except OSError as error:
+        raise PipelineError(f"cannot read the prices in {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PipelineError(f"{path}: not valid TOML: {error}") from None
+    try:
+        return PriceFile.model_validate(data).prices
+    except ValidationError as error:
+        problems = [_problem(text, path, (), e) for e in error.errors()]
+        hint = "it holds tables such as [prices.my-model] with input and output, as pipeline.toml may"
+        raise PipelineError("\n".join(problems), hint=hint) from None
 
 
 def _refuse_keys(data: Any, where: Callable[[Sequence[str]], str], loc: tuple[str, ...] = ()) -> None:

@@ -30,14 +30,15 @@ def own_prices(price: PriceSettings, tier: str | None) -> Prices | None:
 def _by_token(price: TokenPrices, part: Decimal = Decimal(1)) -> Prices:
     assert price.input is not None
     assert price.output is not None
-    kinds = {
-        "input": price.input,
-        "output": price.output,
-        "cached": price.input if price.cached is None else price.cached,
-        "cache_write": price.input if price.cache_write is None else price.cache_write,
-        "reasoning": price.output if price.reasoning is None else price.reasoning,
-    }
-    return Prices((Rates(**{kind: dollars.scaleb(-6) * part for kind, dollars in kinds.items()}),))
+    fresh, output = price.input, price.output
+    cached = fresh if price.cached is None else price.cached
+    cache_write = fresh if price.cache_write is None else price.cache_write
+    reasoning = output if price.reasoning is None else price.reasoning
+
+    def a_token(dollars: Decimal) -> Decimal:
+        return dollars.scaleb(-6) * part
+
+    return Prices((Rates(a_token(fresh), a_token(output), a_token(cached), a_token(cache_write), a_token(reasoning)),))
 
 
 #: what the offline provider's models cost

@@ -3,9 +3,10 @@
 Retrying      the one retry loop of the program; outermost, so that a sleeping row holds no slot and no money
 Hedged        near the end of a run, a call that is far too slow is asked again beside it; only with hedge = true
 Recording     every call into the ledger, durable before anyone looks at it
-Budgeted      the worst case is reserved before a call and settled after it
 Limited       slots, requests and tokens a minute, cool-down, breaker
+Budgeted      the worst case is reserved before a call and settled after it; not while it waits for its turn
 Tiered        the cheaper tier, and the way back from it; only with tier = "flex"
+Metered       the clock of a server that is paid by the hour
 Timed         one attempt's time; can be cut short when the run must end
 """
 
@@ -14,18 +15,20 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from llmbatch.budget import Budget
-from llmbatch.errors import Decision, ProviderDown, RateLimited, Refused, Rejected, Transient
+from llmbatch.budget import Budget, HourMeter
+from llmbatch.errors import Decision, ProviderDown, RateLimited, Refused, Rejected, StorageError, Transient
 from llmbatch.halt import Halt
 from llmbatch.limits import Gate, Permit, RetryBudget, backoff
 from llmbatch.providers.estimate import TokenEstimate
 from llmbatch.providers.hedged import Hedged, Tail, attempts_taken
+from llmbatch.providers.metered import Metered
 from llmbatch.providers.tiered import Tiered
 from llmbatch.providers.timed import CutShort, Timed
 from llmbatch.settings import LimitSettings
@@ -59,14 +62,16 @@ class Parts:
     cost: Cost
     tail: Tail = field(default_factory=Tail)  #: the engine's own; hedges wait for it
     note: Callable[[str], None] = lambda _: None  #: told what a person should know
+    meter: HourMeter | None = None  #: of a server that is paid by the hour
 
 
 def build(provider: Provider, parts: Parts) -> tuple[Provider, Timed]:
     """The provider as the engine calls it, and the wrapper that can cut calls short."""
     timed = Timed(provider, parts.limits.attempt_s)
-    limited = Limited(_tiered(timed, parts), parts.gate)
-    budgeted = Budgeted(limited, parts.budget) if parts.budget is not None else limited
-    recording = Recording(budgeted, parts.record, parts.cost)
+    metered = timed if parts.meter is None else Metered(timed, parts.meter)
+    tiered = _tiered(metered, parts)
+    budgeted = tiered if parts.budget is None else Budgeted(tiered, parts.budget)
+    recording = Recording(Limited(budgeted, parts.gate), parts.record, parts.cost)
     return Retrying(_hedged(recording, timed, parts) if parts.limits.hedge else recording, parts), timed
 
 
@@ -215,7 +220,9 @@ class Budgeted:
         return reply
 
     async def close(self) -> None:
-        """Close the provider."""
+        """Store what was spent, and close the provider."""
+        with suppress(StorageError):  # whoever closes the ledger says so; what may have been spent is stored already
+            await self._budget.finish()
         await self._inner.close()
 
 

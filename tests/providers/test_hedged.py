@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from llmbatch import ledger as ledgers
-from llmbatch.budget import Budget
-from llmbatch.cli.wiring import wire, worst_case
+from llmbatch.budget import Budget, Cap, Caps
+from llmbatch.cli.wiring import wire
 from llmbatch.engines import live
 from llmbatch.errors import Decision, RateLimited, StorageError, TimedOut, Transient
 from llmbatch.halt import Halt
@@ -70,8 +70,8 @@ async def night(folder: Path, server: Simulator, **limits: Any) -> Ended:
         return await ledger.record(run.run_no, attempt, request, pipeline.version)
 
     budget = Budget(
-        Decimal(80),
-        worst_case=worst_case(pipeline, wired.prices),
+        Caps([Cap(Decimal(80), Decimal(0))]),
+        worst_case=lambda request: wired.worst_case(request) or Decimal(0),
         cost_of=lambda reply: cost(reply.usage, reply.model, reply.tier),
     )
     ledger = await Ledger.open(folder / "l.duckdb")
