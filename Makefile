@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all check format lint types campaign campaign-kill campaign-faults campaign-wal bench bench-cpu \
-	bench-flow bench-quality audit lock build clean
+	bench-flow bench-otel bench-quality audit lock build clean
 
 help: ## print the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -47,13 +47,16 @@ campaign-faults: $(READY) ## every fault of the simulator in one run of 10,000 r
 campaign-wal: $(READY) ## the ledger's log cut and flipped at many places
 	@$(BIN)/python -m tests.campaign.wal
 
-bench: bench-cpu bench-flow bench-quality ## every benchmark below
+bench: bench-cpu bench-flow bench-otel bench-quality ## every benchmark below
 
 bench-cpu: $(READY) ## CPU per row, beside a plain SDK loop and bare aiohttp
 	@$(BIN)/python -m tests.bench.cpu
 
 bench-flow: $(READY) ## limits, retries and outages, beside a plain SDK loop with its own retries
 	@$(BIN)/python -m tests.bench.flow
+
+bench-otel: $(READY) ## what --otel costs an attempt
+	@$(BIN)/python -m tests.bench.telemetry
 
 bench-quality: $(READY) ## how often the comparison of nights cries wolf, and how often it sees a fall (20 minutes)
 	@$(BIN)/python -m tests.bench.quality

@@ -76,7 +76,8 @@ class Ending:
     def _words(self) -> str:
         if self.report is None:
             return f"{self.status.replace('_', ' ')}, exit {self.exit_code}: {self.reason or 'no reason known'}"
-        return f"{outcome(self.report)} {usd(self.report.cost.total_usd)} spent."
+        dollars = self.report.cost.total_usd
+        return f"{outcome(self.report)} {'Cost unknown' if dollars is None else f'{usd(dollars)} spent'}."
 
 
 def _of_report(report: RunReport) -> dict[str, str]:

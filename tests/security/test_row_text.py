@@ -60,10 +60,11 @@ OF_ALL: dict[str, Callable[[Heard], Said]] = {
 }
 
 
-def test_what_the_provider_repeats_of_a_row(shell: Shell) -> None:
+@pytest.mark.parametrize("flags", [(), ("--log-format", "json", "--metrics-file", "m.prom", "--on-finish", "env; cat")])
+def test_what_the_provider_repeats_of_a_row(shell: Shell, flags: tuple[str, ...]) -> None:
     shell.write("in.jsonl", rows(len(OF_ROWS)))
     with parrot(lambda h: OF_ROWS[int(h.user_message.split(": ")[1])](h)) as server:
-        code, said = loud(shell, "--base-url", server.base_url, "--set", "limits.max_attempts=1")
+        code, said = loud(shell, "--base-url", server.base_url, "--set", "limits.max_attempts=1", *flags)
     assert code == 3, said
     clean(shell, said)
     failures = {row["llmbatch_error"].split(":")[0] for row in shell.results()}
