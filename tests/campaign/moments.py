@@ -65,7 +65,7 @@ def answering(leg: Leg) -> bool:
 
 def committing(leg: Leg) -> bool:
     """In the middle of a commit: the log has bytes that no commit has acknowledged."""
-    return answering(leg) and leg.wait(lambda: leg.folder.wal_bytes > leg.folder.durable_bytes, 0.0002)
+    return answering(leg) and leg.wait(lambda: leg.folder.wal_bytes > leg.folder.last_note.wal_bytes, 0.0002)
 
 
 def closing(leg: Leg) -> bool:
@@ -97,6 +97,6 @@ def reporting(leg: Leg) -> bool:
 
 
 #: while rows are left to ask for, and how often in a night
-EARLY: dict[Moment, int] = {starting: 1, checking: 1, answering: 3, committing: 2}
+EARLY: dict[Moment, int] = {starting: 1, checking: 1, answering: 3, committing: 3}
 #: when every row is answered: the repeated run comes here without asking
 LATE: dict[Moment, int] = {closing: 1, writing: 2, reporting: 2}

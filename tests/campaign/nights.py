@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -110,6 +111,21 @@ def provider(seed: int) -> Iterator[tuple[Simulator, Clocked]]:
         yield server, account
 
 
+@dataclass(frozen=True)
+class Note:
+    """A commit that was acknowledged."""
+
+    seq: int  #: of the last attempt stored
+    began_at: float  #: on the monotonic clock
+    age_ms: float  #: of its oldest answer when it was durable, from its arrival on; 0 without answers
+    wal_bytes: int  #: length of the ledger's log after it
+
+
+def _note(line: str) -> Note:
+    seq, began_ns, age_us, size = map(int, line.split())
+    return Note(seq, began_ns / 1e9, age_us / 1e3, size)
+
+
 class Folder(Shell):
     """A folder with a pipeline, in which llmbatch notes what is durable."""
 
@@ -154,15 +170,21 @@ class Folder(Shell):
         _, err = process.communicate(timeout=300)
         assert (process.returncode, err) == (0, ""), err
 
-    @property
-    def durable_seq(self) -> int:
-        """The last attempt whose commit llmbatch was told of."""
-        return max(int(line.split()[0]) for line in self._notes.read_text().splitlines())
+    def doctor(self, *args: str) -> dict[str, Any]:
+        """What `llmbatch doctor` says."""
+        out, _ = self.start("doctor", "label", "--json", *args, stdout=subprocess.PIPE).communicate()
+        told: dict[str, Any] = orjson.loads(out)
+        return told
 
     @property
-    def durable_bytes(self) -> int:
-        """The length of the ledger's log after the last commit that llmbatch was told of."""
-        return int(self._notes.read_bytes()[-40:].split()[-1])
+    def notes(self) -> list[Note]:
+        """Every commit that llmbatch was told of, in order."""
+        return [_note(line) for line in self._notes.read_text().splitlines()]
+
+    @property
+    def last_note(self) -> Note:
+        """The last of them, without reading all."""
+        return _note(self._notes.read_bytes()[-120:].decode().splitlines()[-1])
 
     @property
     def wal_bytes(self) -> int:
