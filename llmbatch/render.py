@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import minijinja
 import orjson
 
 from llmbatch.errors import PipelineError
+from llmbatch.pipeline.template import FACTOR, with_factors_checked
 from llmbatch.types import Json, Message, Request, Row
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ class Renderer:
             ({"role": "system", "content": request.system},) if request.system is not None else ()
         )
         self._env = minijinja.Environment(undefined_behavior="strict", fuel=_FUEL)
+        self._env.add_filter(FACTOR, _factor)
         try:
-            self._env.add_template("prompt", pipeline.prompt)
+            self._env.add_template("prompt", with_factors_checked(pipeline.prompt))
         except minijinja.TemplateError as error:
             raise PipelineError(f"{pipeline.folder / 'prompt.j2'}:{error.line or 1}: {error.message}") from None
         self._head, self._tail = self._canonical_frame()
@@ -75,7 +77,8 @@ class Renderer:
         try:
             text = self._env.render_template("prompt", **{"row": row.columns, **row.columns})
         except minijinja.TemplateError as error:
-            raise RenderError("render", f"prompt.j2:{error.line or 1}: {error.message}") from None
+            place = f"prompt.j2:{error.line}" if error.line else "prompt.j2"  # a filter of ours knows no line
+            raise RenderError("render", f"{place}: {error.message}") from None
         message = {"role": "user", "content": text}
         digest = self._head.copy()
         digest.update(orjson.dumps(message, option=orjson.OPT_SORT_KEYS))
@@ -98,6 +101,12 @@ class Renderer:
         body = canonical(self._model, (*self._system, mark), self._params, self._schema)
         head, tail = body.split(orjson.dumps(mark, option=orjson.OPT_SORT_KEYS))
         return hashlib.sha256(head), tail
+
+
+def _factor(value: Any) -> Any:
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        raise minijinja.TemplateError("a list stands beside `*`: it would be repeated without bound")
+    return value
 
 
 def canonical(

@@ -1,4 +1,7 @@
-"""Which tests wait for `make test-all`: those that start hundreds of processes, fill disks or sweep inputs."""
+"""Which tests wait for `make test-all`: those that start hundreds of processes, fill disks or sweep inputs.
+
+Where such tests stand, those that `make test` runs all the same are marked ``short``: at least one of every promise.
+"""
 
 from pathlib import Path
 
@@ -15,5 +18,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark them slow by where they stand."""
     here = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).as_posix().startswith(_SLOW):
+        stands_among_slow = item.path.relative_to(here).as_posix().startswith(_SLOW)
+        if stands_among_slow and not item.get_closest_marker("short"):
             item.add_marker(pytest.mark.slow)

@@ -11,7 +11,8 @@ EXIT_STATUS = """EXIT STATUS
 
 0 stopped by a signal
 1 fault in llmbatch
-2 mistake in usage or in the scenario"""
+2 mistake in usage or in the scenario
+74 the account cannot be written"""
 
 
 def simulate(

@@ -86,9 +86,11 @@ def _try_lock(file: int) -> bool:
 
 
 def _sign(file: int) -> None:
-    """Write who holds the lock, for people: on a full disk it is held all the same."""
+    """Write who holds the lock, for people: on a full disk it is held all the same. Close the file to others."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "started_at": started}
+    with contextlib.suppress(OSError):  # the file may be of another user of a group that shares the ledger
+        os.fchmod(file, 0o600)
     with contextlib.suppress(OSError):
         os.ftruncate(file, 0)
         os.pwrite(file, orjson.dumps(owner), 0)

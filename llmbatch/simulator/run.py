@@ -10,7 +10,8 @@ from pathlib import Path
 import orjson
 import uvloop
 
-from llmbatch.errors import StorageError, UsageError
+from llmbatch.atomic import write_bytes
+from llmbatch.errors import UsageError
 from llmbatch.simulator.account import Account
 from llmbatch.simulator.scenario import Scenario
 from llmbatch.simulator.server import Simulator
@@ -42,10 +43,7 @@ def run(
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         account = runner.run(_serve(Simulator(scenario, host=host, port=port, detail=detail), on_ready))
     if account_file is not None:
-        try:
-            account_file.write_bytes(orjson.dumps(account.as_json(), option=orjson.OPT_INDENT_2))
-        except OSError as error:
-            raise StorageError(f"cannot write {account_file}: {error.strerror}") from None
+        write_bytes(account_file, orjson.dumps(account.as_json(), option=orjson.OPT_INDENT_2))
     return account
 
 

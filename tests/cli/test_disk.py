@@ -128,6 +128,20 @@ def test_a_full_disk_under_the_ledger(shell: DiskShell, serve: Serve, disks: lis
     goes_on(shell, server.base_url, sent, 600)
 
 
+@pytest.mark.short
+def test_a_full_disk_soon(shell: DiskShell, serve: Serve, disks: list[SmallDisk]) -> None:
+    """The shortest of them, for `make test`."""
+    server = serve(SCENARIO)
+    shell.write("in.jsonl", long_tickets(100, 30_000))
+    disks.append(SmallDisk(shell, ".llmbatch", 2_000))
+    told = shell.call("run", "label", "-i", "in.jsonl", "--base-url", server.base_url, "--quiet", expect=None)
+    assert_told(told)
+    sent = server.account.total.requests
+    assert CONCURRENCY < sent < 100
+    disks[0].resize(30_000)
+    goes_on(shell, server.base_url, sent, 100)
+
+
 def test_a_full_disk_before_the_ledger_is_made(shell: DiskShell, serve: Serve, disks: list[SmallDisk]) -> None:
     server = serve(SCENARIO)
     shell.write("in.jsonl", long_tickets(20))

@@ -43,7 +43,7 @@ OUTCOMES = {
 FINAL = {"content_filter", "refusal"}  #: asking again would not help
 
 
-@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+@pytest.mark.parametrize("format", [pytest.param("jsonl", marks=pytest.mark.short), "parquet"])
 def test_every_flaw_of_an_answer_has_its_outcome_and_touches_no_other_row(
     desk: Desk, serve: Serve, format: str
 ) -> None:
@@ -68,6 +68,7 @@ def test_every_flaw_of_an_answer_has_its_outcome_and_touches_no_other_row(
     assert report["attempts"]["sent"] == server.account.total.requests == len(rows) + asked_again
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("kind", ["missing_usage", "negative_usage", "huge_usage"])
 def test_a_usage_that_cannot_be_is_an_unknown_price(desk: Desk, serve: Serve, kind: str) -> None:
     """Never $0, never negative, never 10^15 tokens: unknown, counted apart, and null in the results."""
@@ -81,6 +82,7 @@ def test_a_usage_that_cannot_be_is_an_unknown_price(desk: Desk, serve: Serve, ki
     assert 0 < report["tokens"]["input"] < 1_000
 
 
+@pytest.mark.short
 def test_a_usage_that_cannot_be_is_paid_from_the_budget_at_its_worst(desk: Desk, serve: Serve) -> None:
     """The budget cannot know what such an answer cost, so it counts the most that it can have cost."""
     desk.price("1000", "1000")
@@ -89,6 +91,7 @@ def test_a_usage_that_cannot_be_is_paid_from_the_budget_at_its_worst(desk: Desk,
     assert report["cost"]["unpriced_attempts"] == report["attempts"]["sent"] > 0
 
 
+@pytest.mark.short
 def test_a_model_that_changes_during_the_night_is_reported(desk: Desk, serve: Serve) -> None:
     report = ask(desk, serve, Fault(kind="other_model", model="m-1-mini", match=BAD))
     assert {entry["model"]: entry["attempts"] for entry in report["cost"]["by_model"]} == {"m-1": 4, "m-1-mini": 1}
@@ -99,6 +102,7 @@ def test_a_model_that_changes_during_the_night_is_reported(desk: Desk, serve: Se
 UNCUT = ("--set", "request.params.max_completion_tokens=1000000000", "--set", "limits.timeout_s=60")
 
 
+@pytest.mark.short
 def test_an_answer_of_ten_megabytes_is_kept_and_not_paid_twice(desk: Desk, serve: Serve) -> None:
     ask(desk, serve, Fault(kind="big_answer", size=10_000_000, match=BAD), flags=UNCUT)
     assert [len(row["summary"]) > 10**6 for row in desk.results()] == [False, False, True, False, False]
@@ -107,6 +111,7 @@ def test_an_answer_of_ten_megabytes_is_kept_and_not_paid_twice(desk: Desk, serve
     assert (again["rows"]["reused"], again["attempts"]["sent"]) == (ROWS, 0)
 
 
+@pytest.mark.short
 def test_an_answer_without_end_is_cut_off_and_no_reply(desk: Desk, serve: Serve) -> None:
     assert MOST_BYTES < 50_000_000
     report = ask(desk, serve, Fault(kind="big_answer", size=50_000_000, match=BAD), expect=3, flags=UNCUT)

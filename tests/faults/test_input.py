@@ -78,6 +78,7 @@ UNUSABLE: dict[str, tuple[str, bytes, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.short
 @pytest.mark.parametrize(("name", "data", "words"), UNUSABLE.values(), ids=UNUSABLE.keys())
 def test_an_unusable_input_is_said_and_nothing_is_sent(
     desk: Desk, echo: Simulator, name: str, data: bytes, words: str
@@ -118,6 +119,7 @@ PLACES: list[tuple[str, Callable[[Desk], str], str]] = [
 ]
 
 
+@pytest.mark.short
 @pytest.mark.parametrize(("what", "make", "words"), PLACES, ids=[place[0] for place in PLACES])
 def test_what_is_no_file_is_refused_at_once(
     desk: Desk, echo: Simulator, what: str, make: Callable[[Desk], str], words: str
@@ -176,6 +178,7 @@ def test_five_thousand_columns_are_kept(desk: Desk) -> None:
     assert {name: row[name] for name in wide} == wide
 
 
+@pytest.mark.short
 def test_bad_lines_can_be_left_out_and_are_on_record(desk: Desk) -> None:
     bad = [
         b'{"id":"b","te',
@@ -206,6 +209,7 @@ def test_only_newlines_end_lines(desk: Desk) -> None:
     assert desk.report()["notes"] == ["1 blank lines in the input are no rows"]
 
 
+@pytest.mark.short
 def test_ids_that_only_look_alike_stay_apart(desk: Desk) -> None:
     ids = [1, 2**53, 2**53 + 1, "1.0", "true", "null", "1" * 30, "é", unicodedata.normalize("NFD", "é"), "É", " 1"]
     results = desk.night(desk.put(lines(*({"id": value, "text": f"row {n}"} for n, value in enumerate(ids)))))
@@ -231,6 +235,7 @@ NASTY: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.short
 def test_nasty_values_survive_json_lines_to_parquet_and_back(desk: Desk) -> None:
     rows = [NASTY, {**NASTY, "id": "2", "text": "\0"}, {"id": "3", "text": "plain"}]
     desk.run("-i", desk.put(lines(*rows)), "--provider", "offline", "--format", "parquet")
@@ -251,6 +256,7 @@ def test_nasty_values_survive_json_lines(desk: Desk) -> None:
     assert {name: row[name] for name in NASTY} == NASTY
 
 
+@pytest.mark.short
 def test_columns_of_mixed_types_late_ones_and_empty_ones_keep_every_value(desk: Desk) -> None:
     mixed: list[Any] = [1, "1", None, True, [1], {"a": 1}, 1.5]
     rows: list[dict[str, Any]] = [
@@ -311,6 +317,7 @@ CHANGES: dict[str, tuple[str, str]] = {
 }
 
 
+@pytest.mark.short
 @pytest.mark.parametrize(("name", "change"), CHANGES.values(), ids=CHANGES.keys())
 def test_an_input_that_changes_during_a_run_never_mixes_into_results(desk: Desk, name: str, change: str) -> None:
     """The pipeline's check changes the file when the first answer is judged."""
@@ -354,6 +361,7 @@ def test_an_input_that_cannot_be_read_to_its_end_in_the_run_stops_it(desk: Desk)
     assert not (desk.folder / "results/label/results.jsonl").exists()
 
 
+@pytest.mark.short
 def test_an_input_that_grows_under_the_survey_is_refused(desk: Desk, echo: Simulator) -> None:
     name = desk.put(lines(*tickets(10_000)))
     over = threading.Event()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.fuzz.targets import SEEDS, TARGETS
 
 KEPT = Path(__file__).parent / "kept"
+EXAMPLES = {10: pytest.mark.short, 300: pytest.mark.slow}
 
 
 @st.composite
@@ -23,13 +24,15 @@ def mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
     return b"".join(parts)
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_no_text_from_outside_is_a_crash(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "examples"), [pytest.param(name, n, marks=mark) for name in TARGETS for n, mark in EXAMPLES.items()]
+)
+def test_no_text_from_outside_is_a_crash(name: str, examples: int) -> None:
     target = TARGETS[name]
     for seed in SEEDS[target]:
         target(seed)
 
-    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(mutated(SEEDS[target]))
     def crashes(data: bytes) -> None:
         target(data)
@@ -37,6 +40,7 @@ def test_no_text_from_outside_is_a_crash(name: str) -> None:
     crashes()
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("path", sorted(KEPT.glob("*")), ids=lambda path: path.name)
 def test_what_once_crashed_does_not(path: Path) -> None:
     TARGETS[path.name.partition(".")[0]](path.read_bytes())

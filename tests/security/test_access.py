@@ -16,6 +16,8 @@ from tests.pipeline.conftest import folder
 
 __all__ = ["folder"]
 
+pytestmark = pytest.mark.short
+
 KEY = "planted-4fQx7Kd0aB3cD5eF7gH9iJ"
 
 

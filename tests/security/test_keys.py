@@ -84,7 +84,7 @@ def by_file(shell: Shell) -> list[str]:
     return ["--set", f"provider.api_key_file={path}"]
 
 
-@pytest.mark.parametrize("given", [by_variable, by_file])
+@pytest.mark.parametrize("given", [pytest.param(by_variable, marks=pytest.mark.short), by_file])
 def test_the_key_is_sent_and_is_nowhere_else(shell: Shell, given: Callable[[Shell], list[str]]) -> None:
     shell.write("in.jsonl", tickets(len(STATUSES)))
     shell.env["SOME_OTHER_TOKEN"] = OTHER

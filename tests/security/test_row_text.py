@@ -60,7 +60,15 @@ OF_ALL: dict[str, Callable[[Heard], Said]] = {
 }
 
 
-@pytest.mark.parametrize("flags", [(), ("--log-format", "json", "--metrics-file", "m.prom", "--on-finish", "env; cat")])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (),
+        pytest.param(
+            ("--log-format", "json", "--metrics-file", "m.prom", "--on-finish", "env; cat"), marks=pytest.mark.short
+        ),
+    ],
+)
 def test_what_the_provider_repeats_of_a_row(shell: Shell, flags: tuple[str, ...]) -> None:
     shell.write("in.jsonl", rows(len(OF_ROWS)))
     with parrot(lambda h: OF_ROWS[int(h.user_message.split(": ")[1])](h)) as server:
@@ -209,6 +217,7 @@ def request(*texts: str) -> Request:
     return Request("k", 0, "m", tuple({"role": "user", "content": text} for text in texts), {}, {})
 
 
+@pytest.mark.short
 @pytest.mark.parametrize(
     ("words", "shown"),
     [

@@ -24,6 +24,7 @@ def render(folder: Path, prompt: str, **columns: Any) -> str:
     return Renderer(load(folder)).request(row).messages[-1]["content"]
 
 
+@pytest.mark.short
 @pytest.mark.parametrize(
     "attack",
     [
@@ -95,6 +96,7 @@ UNBOUNDED = [
 ]
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("prompt", UNBOUNDED)
 def test_what_has_no_bound_is_refused_with_its_line(folder: Path, prompt: str) -> None:
     line = prompt.count("\n") + 1
@@ -123,6 +125,13 @@ GROWING = [
     "{{ [1]|batch(10**10, 'x')|list }}",
     "{{ [1]|slice(10**10)|list }}",
     "{{ range(10**10)|list }}",
+    "{{ [text * 10000] * 10000000 }}",
+    "{{ 9|int * [text * 10000] * 10000000 }}",
+    "{{ ([text * 10000] * 10000000)|tojson }}",
+    "{% set a = [text * 10000] %}{{ n * a }}",
+    "{{ n * -range(9)|map('upper')|list }}",
+    "{{ tags * n }}",
+    "{% for tag in [tags] %}{{ tag*n|int }}{% endfor %}",
 ]
 CHILD = """
 import sys
@@ -130,7 +139,7 @@ from pathlib import Path
 from tests.security.test_templates import GROWING, render
 for prompt in GROWING:
     try:
-        text = render(Path(sys.argv[1]), prompt, n=10**10)
+        text = render(Path(sys.argv[1]), prompt, n=10**10, tags=['x' * 9999])
     except Exception as error:
         print(type(error).__name__)
     else:
@@ -138,6 +147,7 @@ for prompt in GROWING:
 """
 
 
+@pytest.mark.short
 def test_what_grows_without_end_is_refused_in_bounded_memory(folder: Path) -> None:
     def bounded() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))  # polars, duckdb and threads reserve, not use
@@ -146,6 +156,32 @@ def test_what_grows_without_end_is_refused_in_bounded_memory(folder: Path) -> No
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, preexec_fn=bounded, check=False)
     assert done.stdout.split("\n")[:-1] == ["RenderError"] * len(GROWING), done.stderr[-2000:]
+
+
+@pytest.mark.short
+@pytest.mark.short
+@pytest.mark.parametrize(
+    ("code", "made"),
+    [
+        (
+            "{{ n * 3 }} {{ 2 * 1.5 }} {{ n*n*2 + 1 }} {{ -n * -2 }} {{ 2 ** n * n }} {{ (1 + n) * (2 - n) }}",
+            "6 3.0 9 4 8 0",
+        ),
+        ("{{ '*' * n }} {{ text[0] * n }} {{ 2 * text|upper }} {{ row.n * row['n'] }}", "** hh HELLOHELLO 4"),
+        ("{{ '}}' * n }}{# {{ a * b }} #}{% raw %}{{ a * b }}{% endraw %} a * b", "}}}}{{ a * b }} a * b"),
+        ("{% macro m(a, b=2 * 2) %}{{ a * b }}{% endmacro %}{{ m(*[n]) }}{{ m(**{'a': 3}) }}", "812"),
+        ("{% if n * 2 == 4 %}{% for i in range(n * 1) %}{{ loop.index * 10 }},{% endfor %}{% endif %}", "10,20,"),
+    ],
+)
+def test_numbers_and_text_are_multiplied_as_ever(folder: Path, code: str, made: str) -> None:
+    assert render(folder, code, n=2) == made
+
+
+@pytest.mark.short
+def test_a_list_that_is_multiplied_fails_its_row_and_says_so(folder: Path) -> None:
+    with pytest.raises(RenderError, match=r"prompt\.j2: a list stands beside `\*`") as caught:
+        render(folder, "Price:\n{{ price * 3 }}", price=["secret"])
+    assert "secret" not in str(caught.value)
 
 
 def test_hooks_that_lie_outside_the_folder_are_not_run(folder: Path, tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def test_an_authoritys_file_that_is_none_is_a_mistake(shell: Shell, content: str
     assert "SSL_CERT_FILE" in done.stderr
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("through_sdk", [False, True])
 async def test_both_ways_over_the_wire_verify(
     tmp_path: Path, through_sdk: bool, monkeypatch: pytest.MonkeyPatch

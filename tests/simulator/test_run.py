@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -38,6 +39,24 @@ def test_a_process_ends_cleanly_on_a_signal_and_leaves_its_account(tmp_path: Pat
         out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, "", "")
     assert json.loads(account.read_text())["total"]["paid"] == 1
+    assert account.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [account]
+
+
+def test_an_account_that_cannot_be_written_leaves_the_older_one(tmp_path: Path) -> None:
+    account = tmp_path / "account.json"
+    account.write_text("older")
+    command = [sys.executable, "-c", SERVE, str(account)]
+    limit = (0, 0)  # no file may have a byte: a full disk
+    no_room = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **no_room) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=10)
+    assert "StorageError: cannot write into" in err
+    assert account.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [account]
 
 
 def test_a_port_that_is_taken_is_a_clear_error() -> None:
