@@ -5,7 +5,7 @@
 A third of the rows is known from the night before. Of the others one in seven is answered wrongly at first and one in
 17 always, one in five meets a 5xx or a reset; every twentieth row is a twin of another. The moments are those of
 moments.py, a dozen a night. A kill that leaves bytes in the ledger's log which no commit has acknowledged is a power
-cut too (power.py). In every second night DuckDB takes its log into the database at every 512 KB instead of 16 MB, so
+cut too (power.py). In every second night DuckDB takes its log into the database at every 512 KB instead of 4 MB, so
 that kills meet that too; then nothing is torn.
 
 It stops with an AssertionError when it finds anything wrong. After every kill: each attempt whose commit was

@@ -19,16 +19,18 @@ from typing import Any
 import duckdb
 
 from llmbatch.cli import main
+from llmbatch.ledger import schema
+from llmbatch.ledger.files import wal_of
 from llmbatch.ledger.statements import statements
 
-_connect = duckdb.connect
+_open_file = schema.open_file
 
 
 class Noting:
     """A connection to the ledger."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, path: str) -> None:
-        self._con, self._wal = con, Path(f"{path}.wal")
+    def __init__(self, con: duckdb.DuckDBPyConnection, path: Path) -> None:
+        self._con, self._wal = con, wal_of(path)
         self._notes = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._seq = 0
         self._began = 0
@@ -52,14 +54,14 @@ class Noting:
         return result
 
 
-def connect(path: str, *, read_only: bool = False, config: dict[str, Any]) -> Noting:
-    if threshold := os.environ.get("CHECKPOINT"):
-        config = {**config, "checkpoint_threshold": threshold}
-    return Noting(_connect(path, read_only=read_only, config=config), path)
+def open_file(path: Path, **more: Any) -> Noting:
+    return Noting(_open_file(path, **more), path)
 
 
 def run(argv: Sequence[str]) -> int:
-    duckdb.connect = connect  # type: ignore[assignment]
+    schema.open_file = open_file  # type: ignore[assignment]
+    if threshold := os.environ.get("CHECKPOINT"):
+        schema._CHECKPOINT = threshold
     return main(argv)
 
 
