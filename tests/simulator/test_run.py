@@ -47,9 +47,12 @@ def test_an_account_that_cannot_be_written_leaves_the_older_one(tmp_path: Path) 
     account = tmp_path / "account.json"
     account.write_text("older")
     command = [sys.executable, "-c", SERVE, str(account)]
-    limit = (0, 0)  # no file may have a byte: a full disk
-    no_room = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **no_room) as process:
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # no file may have a byte: a full disk
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, preexec_fn=no_room) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGTERM)
