@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import signal
 import socket
 import subprocess
@@ -46,13 +45,9 @@ def test_a_process_ends_cleanly_on_a_signal_and_leaves_its_account(tmp_path: Pat
 def test_an_account_that_cannot_be_written_leaves_the_older_one(tmp_path: Path) -> None:
     account = tmp_path / "account.json"
     account.write_text("older")
-    command = [sys.executable, "-c", SERVE, str(account)]
-
-    def no_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # no file may have a byte: a full disk
-
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, preexec_fn=no_room) as process:
+    no_room = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"  # as a full disk
+    command = [sys.executable, "-c", f"{no_room}{SERVE}", str(account)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGTERM)
