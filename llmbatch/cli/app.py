@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from llmbatch import __version__
-from llmbatch.cli import care, look, make, run, simulate
+from llmbatch.cli import care, grade, look, make, run, simulate
 from llmbatch.cli.gate import complain, complain_of_fault, guard_threads, speak
 from llmbatch.cli.streams import outlive_readers
 from llmbatch.errors import FAILURES, Exit, LlmbatchError
@@ -32,6 +32,7 @@ for command, help_ending in (
     (look.runs, look.EXIT_STATUS),
     (look.report, look.EXIT_STATUS),
     (look.show, look.EXIT_STATUS),
+    (grade.grade, grade.EXIT_STATUS),
     (care.doctor, care.DOCTOR_EXIT_STATUS),
     (care.gc, care.GC_EXIT_STATUS),
     (simulate.simulate, simulate.EXIT_STATUS),

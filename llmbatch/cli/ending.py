@@ -15,27 +15,22 @@ from llmbatch import ledger as ledgers
 from llmbatch import report as reports
 from llmbatch.atomic import write_text
 from llmbatch.cli import quality, screen
+from llmbatch.cli.answers import answered_rows
 from llmbatch.cli.gate import complain, event_log
 from llmbatch.cli.order import command, how_to_go_on
 from llmbatch.cli.past import trend, version_costs
 from llmbatch.cli.wiring import Wired
 from llmbatch.errors import Exit, InputError, Stop, StorageError
 from llmbatch.grade import Quality
-from llmbatch.ledger import RowAnswer, Run
+from llmbatch.ledger import Run
 from llmbatch.progress import Display, StatusFile
-from llmbatch.reply import parse_reply
 from llmbatch.scrub import escaped
 from llmbatch.sink import Answer, write_results
 from llmbatch.source import refuse_changed
 from llmbatch.types import Row, Status
-from llmbatch.validate import output_of
 
 if TYPE_CHECKING:
     from llmbatch.cli.night import Night
-
-_FIRST_ANSWERS = 50  #: rows whose answers are read from the ledger at once, before it is known how long they are
-_MOST_ANSWERS = 2_000
-_MOST_CHARS = 4 * 2**20  #: of their raw replies
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,34 +108,8 @@ def allowed(max_failed: str, total: int) -> float:
 
 
 def _pairs(night: Night, con: duckdb.DuckDBPyConnection, run: Run) -> Iterator[tuple[Row, Answer]]:
-    answers: dict[int, RowAnswer] = {}
-    size, until = _FIRST_ANSWERS, 0
-    for row in night.rows():
-        if row.row_no >= until:
-            until = row.row_no + size
-            answers = ledgers.answers_between(con, run, row.row_no, until)
-            chars = sum(len(answer.raw or "") for answer in answers.values())
-            size = max(1, min(_MOST_ANSWERS, size * _MOST_CHARS // max(1, chars)))
-        yield row, _answer(answers.pop(row.row_no, None))
+    yield from answered_rows(night.rows(), con, run)
     refuse_changed(night.source, night.survey)  # before the new results take the place of the old
-
-
-def _answer(found: RowAnswer | None) -> Answer:
-    if found is None:
-        return Answer(Status.PENDING, None, None, None, None, None, None)
-    valid = found.status in (Status.DONE, Status.REUSED)
-    parsed = output_of(parse_reply(found.raw)) if valid and found.raw is not None else None
-    error = None if found.failure is None else f"{found.failure}: {found.reason}"
-    return Answer(
-        status=found.status,
-        error=error,
-        key=found.key,
-        model=found.model,
-        cost_usd=found.cost_usd,
-        output=parsed[0] if parsed else None,
-        last_reply=None if valid else found.raw,
-        asked=found.asked,
-    )
 
 
 def _report(

@@ -64,7 +64,7 @@ def runs(pipeline: _Pipeline, ledger: _Ledger = None, json: _Json = False) -> No
 
     from llmbatch.ledger import history
 
-    with _reading(ledger or ledger_file(pipeline)) as con:
+    with reading(ledger or ledger_file(pipeline)) as con:
         nights = history(con)
     for night in nights:
         night["report"] = orjson.loads(night["report"]) if night["report"] else None
@@ -91,7 +91,7 @@ def report(
     from llmbatch.atomic import write_text
     from llmbatch.ledger import history
 
-    with _reading(ledger or ledger_file(pipeline)) as con:
+    with reading(ledger or ledger_file(pipeline)) as con:
         nights = [n for n in history(con) if n["report"] and n["run_id"].startswith(run or "")]
     if not nights:
         raise UsageError(f"no finished run {run or ''} of {pipeline}".replace("  ", " "), hint="see `llmbatch runs`")
@@ -114,7 +114,7 @@ def show(
     """Everything about one row: rendered request, every attempt, how it ended."""
     from llmbatch.cli.row import story, told
 
-    with _reading(ledger or ledger_file(pipeline)) as con:
+    with reading(ledger or ledger_file(pipeline)) as con:
         facts = story(con, row)
     if facts is None:
         raise UsageError(f"no run of {pipeline} has a row {row!r}", hint="name its id, or its 0-based number")
@@ -122,7 +122,7 @@ def show(
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def reading(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """The ledger, for a moment. Raises UsageError when there is none, LedgerLocked while a run holds it."""
     from llmbatch.ledger import connect
 

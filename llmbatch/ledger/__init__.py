@@ -10,10 +10,12 @@ from llmbatch.ledger.lock import Lock
 from llmbatch.ledger.repair import Repaired, repair
 from llmbatch.ledger.runs import (
     FINISHED,
+    Begun,
     Run,
     RunStart,
     VersionBill,
     begin,
+    begun,
     changes,
     end,
     history,
@@ -29,6 +31,7 @@ from llmbatch.ledger.story import attempts_of, outcome_of, request_of
 
 __all__ = [
     "FINISHED",
+    "Begun",
     "Bill",
     "Collected",
     "Diagnosis",
@@ -45,6 +48,7 @@ __all__ = [
     "answers_between",
     "attempts_of",
     "begin",
+    "begun",
     "beside",
     "bills",
     "changes",

@@ -172,6 +172,10 @@ from now n full join before b on n.key = b.key;
 -- name: run_ids
 select run_no, run_id from runs;
 
+-- name: begun
+select run_no, run_id, resumes, fingerprint, total, json_extract_string(e.report, '$.input[*]')
+from runs left join run_ends e using (run_no) where starts_with(run_id, ?) order by run_no desc limit 1;
+
 -- name: run_history
 select r.run_id, r.started_at, r.prompt_version, r.input, r.total, e.ended_at, e.status, e.exit_code, e.report
 from runs r left join run_ends e using (run_no) order by r.run_no desc;

@@ -130,6 +130,27 @@ def changes(con: duckdb.DuckDBPyConnection, run: Run, *, by_id: bool) -> dict[st
     return None if row is None else dict(zip(("new", "changed", "gone"), row, strict=True))
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run of the history, with what it read."""
+
+    run: Run
+    inputs: tuple[str, ...]  #: as given; empty when the run has no report
+    fingerprint: str  #: of the input's bytes
+    total: int  #: rows
+
+
+@storage_faults()
+def begun(con: duckdb.DuckDBPyConnection, run_id: str) -> Begun | None:
+    """The newest run whose run_id begins so; None when there is none."""
+    row = con.execute(statements()["begun"], [run_id]).fetchone()
+    if row is None:
+        return None
+    run_no, name, resumes, fingerprint, total, inputs = row
+    run = Run(run_no, name, 0.0, tuple(resumes), None)
+    return Begun(run, tuple(inputs or ()), fingerprint.rpartition(":")[0], total)
+
+
 @storage_faults()
 def run_ids(con: duckdb.DuckDBPyConnection) -> dict[int, str]:
     """Every run's run_id by its number."""

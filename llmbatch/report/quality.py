@@ -99,3 +99,11 @@ def _line(score: LabelScore) -> list[str]:
     counts = (score.gold, score.right, score.wrong, score.missed)
     shares = ("-" if share is None else percent(share) for share in (score.precision, score.recall, score.f1))
     return [plain(score.label), *map(count, counts), *shares, span(score.interval)]
+
+
+def aligned(lines: list[list[str]]) -> Iterator[str]:
+    """A table as text: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for first, *rest in lines:
+        cells = (cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))
+        yield f"  {first:<{widths[0]}}  {'  '.join(cells)}"

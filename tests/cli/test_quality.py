@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from llmbatch.simulator import Fault, Latency, Scenario, Server
-from tests.cli.conftest import Serve, Shell, tickets
+from tests.cli.conftest import TOML, Serve, Shell, tickets
 
 GRADER = """
 [quality.graders.summary]
@@ -138,3 +138,34 @@ def test_a_changed_prompt_is_named(shell: Shell, serve: Serve) -> None:
     assert drift["reason"] is None
     assert len(orjson.dumps(quality)) < 4_000  # the ledger keeps it for every night
     assert [change.split()[0] for change in drift["changed"]] == ["prompt_version"]
+
+
+def test_a_stored_run_is_graded_again(shell: Shell) -> None:
+    """With graders that it did not have, a gold file, a sample; never on another input than its own."""
+    (shell.pipeline / "pipeline.toml").write_text(
+        TOML + '[quality.graders.kept]\nkind = "pattern"\nfield = "summary"\nmust = ["Ticket number 1"]\n'
+    )
+    rows = labelled(20, 0)
+    shell.write("in.jsonl", rows)
+    shell.call("run", "label", "-i", "in.jsonl", "--provider", "offline", "--quiet")
+    told = shell.call("grade", "label").stdout
+    assert "kept: 55.0% (34.2 to 74.2%) of 20 rows" in told
+    some = orjson.loads(shell.call("grade", "label", "--sample", 5, "--json").stdout)["graders"][0]
+    assert some["rows"] == 5
+    assert 0.1 < some["interval"]["high"] - some["interval"]["low"] < 0.8
+
+    summaries = {row["id"]: row["summary"] for row in shell.results()}
+    gold = [
+        {"id": row_id, "gold": summaries[row_id] if n < 12 else "?"} for n, row_id in enumerate(list(summaries)[:15])
+    ]
+    shell.write("gold.jsonl", gold)
+    add(shell, GRADER + "floor = 0.99\n")
+    (shell.folder / "in.jsonl").rename(shell.folder / "moved.jsonl")
+    missing = shell.call("grade", "label", expect=2)
+    assert "in.jsonl" in missing.stderr
+    command = ("grade", "label", "--gold", "gold.jsonl", "-i", "moved.jsonl", "--json")
+    graded = {one["name"]: one for one in orjson.loads(shell.call(*command, expect=7).stdout)["graders"]}
+    assert (graded["summary"]["passed"], graded["summary"]["rows"], graded["summary"]["ungraded"]) == (12, 15, 5)
+    shell.write("moved.jsonl", [*rows, {"id": "new", "text": "x"}])
+    assert "its bytes differ" in shell.call(*command, expect=2).stderr
+    assert "no run 1999" in shell.call("grade", "label", "1999", expect=2).stderr
