@@ -35,7 +35,6 @@ EXIT_STATUS = """EXIT STATUS
 75 a run holds the ledger"""
 
 _MOST_GOLD = 1_000_000  #: rows of a gold file, which are held in memory
-_MOST_CONFUSED = 8
 
 
 def grade(
@@ -191,8 +190,4 @@ def _text(pipeline: Pipeline, found: Begun, graded: tuple[Graded, ...]) -> Itera
             yield f"  for +- 2 points: {one.wanted_rows:,} rows"
         yield from quality.aligned(quality.table(one))
         if one.agreement is not None:
-            mixes = (
-                f"{mix.given or 'nothing'} for {mix.gold or 'nothing'} {mix.rows}"
-                for mix in one.agreement.confused[:_MOST_CONFUSED]
-            )
-            yield f"  most frequent mistakes: {', '.join(mixes) or 'none'}"
+            yield f"  most frequent mistakes: {quality.mistakes(one) or 'none'}"

@@ -6,7 +6,7 @@ from dataclasses import asdict, is_dataclass
 from importlib.resources import files
 from typing import Any
 
-from llmbatch.report import charts, tables, words
+from llmbatch.report import charts, quality, tables, words
 from llmbatch.report.advice import next_steps
 from llmbatch.report.model import RunReport
 from llmbatch.report.words import count, share, usd
@@ -62,6 +62,7 @@ def _view(report: RunReport) -> dict[str, Any]:
         "resumed": [f"{run.run_id}, {usd(run.cost_usd)}" for run in report.resumed],
         "notes": report.notes,
         "facts": _facts(report),
+        "quality": quality.view(report.quality),
         **_money(report),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from llmbatch.grade import Drift, Graded, Interval, LabelScore, Move, Quality
 from llmbatch.report.words import count, number_of, plain
@@ -16,6 +17,7 @@ _UNITS = {
     "micro_usd": "millionths of a dollar a row",
 }
 _MOST_MOVES = 8
+_MOST_LABELS = 25
 
 
 def percent(share: float, places: int = 1) -> str:
@@ -57,15 +59,24 @@ def grade(graded: Graded) -> str:
 
 def drift(found: Drift) -> Iterator[str]:
     """The comparison: a sentence, then what moved, then what was changed."""
-    if found.reason is not None:
-        yield f"not compared: {found.reason}"
-    else:
-        nights = f"{number_of(len(found.against), 'run')} since {found.against[-1]}"
-        head = f"{number_of(len(found.moves), 'thing')} moved" if found.moves else "nothing moved"
-        yield f"{head}: {number_of(found.rows, 'new row')} against {count(found.rows_before)} of {nights}"
+    yield comparison(found)
     yield from (move(one) for one in found.moves[:_MOST_MOVES])
     if len(found.moves) > _MOST_MOVES:
         yield f"and {len(found.moves) - _MOST_MOVES} more, in report.json"
+    yield from changed(found)
+
+
+def comparison(found: Drift) -> str:
+    """With what it was compared, and whether anything moved."""
+    if found.reason is not None:
+        return f"not compared: {found.reason}"
+    nights = f"{number_of(len(found.against), 'run')} since {found.against[-1]}"
+    head = f"{number_of(len(found.moves), 'thing')} moved" if found.moves else "nothing moved"
+    return f"{head}: {number_of(found.rows, 'new row')} against {count(found.rows_before)} of {nights}"
+
+
+def changed(found: Drift) -> Iterator[str]:
+    """What was changed since then, a line each."""
     yield from (f"changed: {plain(change)}" for change in found.changed)
 
 
@@ -73,15 +84,26 @@ def move(moved: Move) -> str:
     """One thing that moved, and by how much."""
     name = plain(moved.what)
     if moved.interval is None:
-        before, now = (("-" if value is None else f"{value:,.4g}") for value in (moved.before, moved.now))
+        before, now = map(_middle, (moved.before, moved.now))
         return f"{_UNITS.get(moved.what, name)}: median {before} -> {now}{_kind(moved)}"
     before, now = percent(moved.before or 0), percent(moved.now or 0)
     change = f"{100 * moved.interval.low:+.1f} to {100 * moved.interval.high:+.1f} points"
     return f"{name}: {before} -> {now} ({change}){_kind(moved)}"
 
 
+def _middle(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _kind(moved: Move) -> str:
     return ", worse" if moved.worse else ", better" if moved.worse is False else ", around the answers" * moved.context
+
+
+def mistakes(graded: Graded, most: int = 8) -> str:
+    """The most frequent mistakes in a line; empty when there are none."""
+    confused = graded.agreement.confused if graded.agreement is not None else ()
+    mixes = (f"{mix.given or 'nothing'} for {mix.gold or 'nothing'} {count(mix.rows)}" for mix in confused[:most])
+    return plain(", ".join(mixes))
 
 
 def table(graded: Graded) -> list[list[str]]:
@@ -107,3 +129,53 @@ def aligned(lines: list[list[str]]) -> Iterator[str]:
     for first, *rest in lines:
         cells = (cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))
         yield f"  {first:<{widths[0]}}  {'  '.join(cells)}"
+
+
+def view(quality: Quality | None) -> dict[str, Any] | None:
+    """What the page shows; None when there is nothing to show."""
+    if quality is None or not (quality.graders or quality.drift):
+        return None
+    found = quality.drift
+    return {
+        "graders": [_cells(graded) for graded in quality.graders],
+        "tables": [_labels(graded) for graded in quality.graders if graded.agreement is not None],
+        "drift": [f"Against the nights before: {comparison(found)}", *changed(found)] if found else [],
+        "moves": [_moved(moved) for moved in found.moves] if found else [],
+    }
+
+
+def _cells(graded: Graded) -> list[str]:
+    if graded.mean is None:
+        return [graded.name, "-", "-", "0", "-", "-", count(graded.ungraded)]
+    low = f", floor {percent(graded.floor)}" if graded.floor is not None else ""
+    return [
+        graded.name,
+        percent(graded.mean) + low,
+        span(graded.interval),
+        count(graded.rows),
+        f"{count(graded.passed)} ({span(graded.pass_interval)})",
+        count(graded.failed),
+        count(graded.ungraded),
+    ]
+
+
+def _labels(graded: Graded) -> dict[str, Any]:
+    head, *rows = table(graded)
+    labels, sums = rows[:-2], rows[-2:]
+    keep = (0, 1, 5, 6, 7, 8)
+    return {
+        "name": graded.name,
+        "head": [head[i] for i in keep],
+        "rows": [[row[i] for i in keep] for row in (*labels[:_MOST_LABELS], *sums)],
+        "left_off": max(0, len(labels) - _MOST_LABELS),
+        "mistakes": mistakes(graded),
+    }
+
+
+def _moved(moved: Move) -> list[str]:
+    kind = _kind(moved).removeprefix(", ")
+    if moved.interval is None:
+        before, now = map(_middle, (moved.before, moved.now))
+        return [_UNITS.get(moved.what, moved.what), before, now, "median", kind]
+    change = f"{100 * moved.interval.low:+.1f} to {100 * moved.interval.high:+.1f} points"
+    return [moved.what, percent(moved.before or 0), percent(moved.now or 0), change, kind]
