@@ -68,8 +68,8 @@ def test_it_hears_how_the_run_ended(shell: Shell, serve: Serve) -> None:
     [
         (["--set", "limits.max_attempts=1"], 3, "too_many_failed"),
         (["-i", "absent.jsonl"], 2, "not_started"),
-        (["--set", "limits.concurency=1"], 2, "not_started"),
-        (["--output", "/proc/none", "--provider", "offline"], 74, "storage_failed"),
+        pytest.param(["--set", "limits.concurency=1"], 2, "not_started", marks=pytest.mark.slow),
+        pytest.param(["--output", "/proc/none", "--provider", "offline"], 74, "storage_failed", marks=pytest.mark.slow),
     ],
 )
 def test_whatever_the_ending(shell: Shell, args: list[str], code: int, status: str) -> None:
@@ -93,6 +93,7 @@ def test_when_another_run_is_at_work(shell: Shell) -> None:
     assert not (shell.folder / "x.prom").exists()
 
 
+@pytest.mark.slow
 def test_the_ledger_is_free_and_the_run_was_stopped_by_a_signal(shell: Shell, serve: Serve) -> None:
     shell.write("in.jsonl", tickets(2_000))
     url = serve(Scenario(latency=Latency(median_ms=50))).base_url

@@ -141,9 +141,11 @@ def test_a_collector_in_trouble_is_one_note(
         collector.hangs.clear()
     else:
         collector.status = 403
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "64")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "32")
     notes: list[str] = []
     started = time.monotonic()
-    told(Run(3), notes, *(attempt(n) for n in range(3_000)))  # more than the queue holds
+    told(Run(3), notes, *(attempt(n) for n in range(200)))  # more than the queue holds
     assert time.monotonic() - started < 30
     assert len(notes) == 1
     assert "the run is not affected" in notes[0]
@@ -169,9 +171,9 @@ def test_nothing_of_it_is_loaded_unless_asked_for() -> None:
 
 
 def test_a_run_stopped_by_a_signal_still_tells(shell: Shell, serve: Serve, collector: Collector) -> None:
-    shell.write("in.jsonl", [{**row, "text": TEXT} if n == 0 else row for n, row in enumerate(tickets(3_000))])
+    shell.write("in.jsonl", [{**row, "text": TEXT} if n == 0 else row for n, row in enumerate(tickets(400))])
     shell.env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
-    url = serve(Scenario(latency=Latency(median_ms=50))).base_url
+    url = serve(Scenario(latency=Latency(median_ms=200))).base_url
     process = shell.start("run", "label", "-i", "in.jsonl", "--base-url", url, "--otel", "--quiet")
     status = shell.folder / ".llmbatch/label.status.json"
     while not status.exists() or orjson.loads(status.read_bytes())["rows"]["done"] < 20:

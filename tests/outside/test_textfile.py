@@ -111,6 +111,7 @@ def test_what_cannot_be_written_is_refused_or_noted(tmp_path: Path) -> None:
     assert "--metrics-file" in notes[0]
 
 
+@pytest.mark.slow
 def test_a_night_and_one_that_never_began(shell: Shell, serve: Serve) -> None:
     shell.write("in.jsonl", tickets(20))
     args = ("run", "label", "-i", "in.jsonl", "--metrics-file", "tag.prom", "--base-url", serve(Scenario()).base_url)
