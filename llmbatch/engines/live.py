@@ -16,14 +16,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from llmbatch.engines.room import Room
+from llmbatch.engines.settler import Settler
 from llmbatch.errors import Decision, ProviderDown, Refused, Rejected, Stop, StorageError
 from llmbatch.halt import Halt
 from llmbatch.ledger import Known, Ledger, Run, known
-from llmbatch.providers.echo import without_row
 from llmbatch.providers.hedged import Tail
-from llmbatch.render import Renderer, RenderError
-from llmbatch.source import row_id
-from llmbatch.types import Observer, Outcome, Provider, Reply, Request, Row, Status, Verdict
+from llmbatch.render import Renderer
+from llmbatch.types import Observer, Provider, Request, Row, Status
 from llmbatch.validate import FINAL, Judge, reask_turns
 
 _CHUNK = 500  #: rows looked up at once; reading and rendering so many takes about 5 ms
@@ -84,6 +83,7 @@ class _Lead:
 class _Way:
     def __init__(self, engine: Engine, group: asyncio.TaskGroup) -> None:
         self._engine = engine
+        self._settler = Settler(engine)
         self._group = group
         self._leads: dict[str, _Lead] = {}
         self._room = Room(engine.open_rows, _OPEN_CHARS)
@@ -92,7 +92,7 @@ class _Way:
 
     async def go(self, row: Row) -> None:
         """Render a row and claim its key; when enough are claimed, look them up."""
-        request = self._request(row)
+        request = self._settler.rendered(row)
         if request is None:
             return
         lead = _Lead(row, request)
@@ -119,33 +119,21 @@ class _Way:
         stored = await self._engine.ledger.ask(lambda con: known(con, keys, simulated=rehearsal))
         for lead in leads:
             past = stored.get(lead.request.key, Known())
-            request = self._judge_stored(lead.row, lead.request, past, ask_failed=True)
+            request = self._settler.on_stored(lead.row, lead.request, past, ask_failed=True)
             if request is None and not lead.twins:
                 self._release(lead)
             else:
                 self._group.create_task(self._lead(lead, request, past))
 
-    def _request(self, row: Row) -> Request | None:
-        """What is to be sent for a row; None when nothing can be, and the row has its outcome."""
-        if row.problem is not None:
-            self._finish(row, Status.SKIPPED, None, failure="bad_row", reason=row.problem)
-            return None
-        try:
-            return self._engine.renderer.request(self._engine.renderer.fit(row))
-        except RenderError as error:
-            status = Status.SKIPPED if error.failure == "too_long" else Status.FAILED
-            self._finish(row, status, None, failure=error.failure, reason=str(error))
-            return None
-
     async def _lead(self, lead: _Lead, request: Request | None, past: Known) -> None:
         """Ask for the leading row if need be, then settle its twins on the same replies."""
         fault = await self._ask(lead.row, request, past) if request is not None else None
         for twin in lead.twins:  # the list may grow while a twin is asked for
-            request = self._judge_stored(twin, lead.request, past, ask_failed=False)
+            request = self._settler.on_stored(twin, lead.request, past, ask_failed=False)
             if request is not None and fault is None:
                 fault = await self._ask(twin, request, past)
             elif request is not None and isinstance(fault, Decision):
-                self._finish(twin, Status.FAILED, lead.request, failure=fault.failure, reason=fault.message)
+                self._settler.finish(twin, Status.FAILED, lead.request, failure=fault.failure, reason=fault.message)
         self._release(lead)
 
     async def _ask(self, row: Row, request: Request, past: Known) -> Decision | Stop | StorageError | None:
@@ -158,10 +146,10 @@ class _Way:
                 verdict = engine.judge.judge(row, reply)
                 engine.observer.judged(reply, verdict)
                 if verdict.valid:
-                    self._finish(row, Status.DONE, request, reply=reply, repaired=verdict.repaired)
+                    self._settler.finish(row, Status.DONE, request, reply=reply, repaired=verdict.repaired)
                     return None
                 if verdict.failure in FINAL or reply.number >= engine.max_attempts:
-                    self._fail(row, request, reply, verdict)
+                    self._settler.fail(row, request, reply, verdict)
                     return None
                 request = request.reask(reask_turns(reply, verdict), reply.number)
         except Refused as refused:
@@ -170,70 +158,11 @@ class _Way:
         except Decision as fault:
             if engine.halt and not isinstance(fault, Rejected):
                 return engine.halt.reason  # cut short by the stop: the row is pending, it did not fail
-            self._finish(row, Status.FAILED, request, failure=fault.failure, reason=fault.message)
+            self._settler.finish(row, Status.FAILED, request, failure=fault.failure, reason=fault.message)
             return fault
         except (Stop, StorageError) as stop:
             engine.halt.stop(stop)
             return stop
-
-    def _judge_stored(self, row: Row, request: Request, past: Known, *, ask_failed: bool) -> Request | None:
-        """Settle a row on stored replies; else the request to send, as a re-ask after stored invalid replies."""
-        engine = self._engine
-        last: tuple[Reply, Verdict] | None = None
-        for reply in past.replies:
-            verdict = engine.judge.judge(row, reply)
-            if verdict.valid:
-                self._finish(row, Status.REUSED, request, reply=reply, repaired=verdict.repaired)
-                return None
-            last = reply, verdict
-        if last is None and past.rejection is None:
-            return request
-        failure = past.rejection.failure if past.rejection else last[1].failure if last else None
-        if ask_failed and self._asks_again(failure):
-            return request
-        if past.rejection is not None:
-            self._finish(row, Status.FAILED, request, failure=failure, reason=past.rejection.reason)
-        elif last is not None and (failure in FINAL or last[0].number >= engine.max_attempts):
-            self._fail(row, request, *last)
-        elif last is not None:
-            return request.reask(reask_turns(*last), last[0].number)
-        return None
-
-    def _asks_again(self, failure: str | None) -> bool:
-        classes = self._engine.retry_failed
-        return classes is not None and (not classes or failure in classes)
-
-    def _fail(self, row: Row, request: Request, reply: Reply, verdict: Verdict) -> None:
-        self._finish(
-            row, Status.FAILED, request, reply=reply, failure=verdict.failure, reason="; ".join(verdict.problems)
-        )
-
-    def _finish(
-        self,
-        row: Row,
-        status: Status,
-        request: Request | None,
-        *,
-        reply: Reply | None = None,
-        failure: str | None = None,
-        reason: str | None = None,
-        repaired: bool = False,
-    ) -> None:
-        engine = self._engine
-        outcome = Outcome(
-            row_no=row.row_no,
-            status=status,
-            row_id=row_id(row, engine.id_column) if engine.id_column and row.problem is None else None,
-            key=request.key if request else None,
-            seq=reply.seq if reply else None,
-            failure=failure,
-            reason=reason,
-            repaired=repaired,
-        )
-        engine.ledger.settle(engine.run.run_no, outcome)
-        engine.observer.finished(outcome, reply)
-        if failure is not None:
-            engine.observer.failed(outcome, row.place, lambda: without_row(reason or "", row, request))
 
     def _release(self, lead: _Lead) -> None:
         del self._leads[lead.request.key]
