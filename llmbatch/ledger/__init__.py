@@ -1,6 +1,8 @@
 """The ledger: the pipeline's DuckDB file. Nothing outside this package speaks to DuckDB about it."""
 
+from llmbatch.ledger import batches
 from llmbatch.ledger.answers import RowAnswer, answers_between
+from llmbatch.ledger.batches import BatchRequest, OpenBatch
 from llmbatch.ledger.bills import Bill, bills, charged, draw
 from llmbatch.ledger.collect import Collected, collect
 from llmbatch.ledger.doctor import Diagnosis, Finding, examine
@@ -31,6 +33,7 @@ from llmbatch.ledger.story import attempts_of, outcome_of, request_of
 
 __all__ = [
     "FINISHED",
+    "BatchRequest",
     "Begun",
     "Bill",
     "Collected",
@@ -39,6 +42,7 @@ __all__ = [
     "Known",
     "Ledger",
     "Lock",
+    "OpenBatch",
     "Rejection",
     "Repaired",
     "RowAnswer",
@@ -47,6 +51,7 @@ __all__ = [
     "VersionBill",
     "answers_between",
     "attempts_of",
+    "batches",
     "begin",
     "begun",
     "beside",

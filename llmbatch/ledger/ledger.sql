@@ -277,3 +277,80 @@ insert into requests by name select * from before.requests
     and rowid in (select min(rowid) from before.requests group by key);
 insert into parts by name select * from before.parts semi join kept_keys using (key);
 insert into outcomes by name select * from before.outcomes where run_no >= $first;
+insert into batches by name select * from before.batches;
+insert into batch_events by name select * from before.batch_events;
+insert into batch_requests by name select * from before.batch_requests where intent not in
+    (select intent from before.batch_events where event in ('collected', 'abandoned'));
+insert into batch_lines by name select * from before.batch_lines where intent not in
+    (select intent from before.batch_events where event in ('collected', 'abandoned'));
+
+-- name: schema_3
+-- An intent is a batch that is to be created once and never twice: its requests are stored first, then its row in
+-- batches, then each step as an event: uploaded (ref: file), created (ref: batch), ended (detail: the provider's
+-- state), collected or abandoned (detail: why), removed (the upload is deleted). It is open until it is collected or
+-- abandoned. batch_lines has the requests whose line in the provider's files is dealt with.
+create table batches (intent varchar not null, run_no integer not null, made_at timestamp not null,
+    requests bigint not null, bytes bigint not null, tokens bigint not null, worst_usd decimal(18, 12));
+create table batch_requests (intent varchar not null, place bigint not null, key blob not null, row_no bigint not null,
+    number smallint not null, worst_usd decimal(18, 12), body varchar not null);
+create table batch_events (intent varchar not null, at timestamp not null, event varchar not null, ref varchar,
+    detail varchar);
+create table batch_lines (intent varchar not null, run_no integer not null, key blob not null, seq bigint,
+    what varchar not null);
+insert into meta values ('schema_version', '3');
+
+-- name: insert_batch_requests
+insert into batch_requests select unnest(?::varchar[]), unnest(?::bigint[]), unnest(?::blob[]), unnest(?::bigint[]),
+    unnest(?::smallint[]), unnest(?::decimal(18, 12)[]), unnest(?::varchar[]);
+
+-- name: insert_batch
+insert into batches values (?, ?, make_timestamp(?), ?, ?, ?, ?::decimal(18, 12));
+
+-- name: insert_batch_event
+insert into batch_events values (?, make_timestamp(?), ?, ?, ?);
+
+-- name: insert_batch_lines
+insert into batch_lines select unnest(?::varchar[]), unnest(?::integer[]), unnest(?::blob[]), unnest(?::bigint[]),
+    unnest(?::varchar[]);
+
+-- name: drop_batches_never_meant
+delete from batch_requests where intent not in (select intent from batches);
+
+-- name: open_batches
+with last as (select intent,
+        max(ref) filter (where event = 'uploaded') as file_id, max(ref) filter (where event = 'created') as batch_id,
+        max(detail) filter (where event = 'ended') as ended, bool_or(event in ('collected', 'abandoned')) as closed
+    from batch_events group by intent)
+select b.intent, b.run_no, epoch(b.made_at), b.requests, b.bytes, b.tokens, b.worst_usd, l.file_id, l.batch_id, l.ended
+from batches b left join last l using (intent) where not coalesce(l.closed, false) order by b.made_at, b.intent;
+
+-- name: uploads_left
+select e.intent, max(e.ref) from batch_events e where e.event = 'uploaded'
+    and e.intent in (select intent from batch_events where event in ('collected', 'abandoned'))
+    and e.intent not in (select intent from batch_events where event = 'removed') group by e.intent;
+
+-- name: batch_bodies
+select body from batch_requests where intent = ? and place >= ? and place < ? order by place;
+
+-- name: keys_in_batches
+select distinct lower(hex(key)) from batch_requests
+where intent in (select unnest(?::varchar[])) and key in (select unnest(?::blob[]));
+
+-- name: batches_tried
+-- How many batches of a run had a key, and what the last attempt failed with.
+select lower(hex(l.key)), count(distinct l.intent), arg_max(a.failure, a.seq), arg_max(a.reason, a.seq)
+from batch_lines l left join attempts a on a.seq = l.seq
+where l.run_no = ? and l.what in ('tried', 'expired', 'cancelled') and l.key in (select unnest(?::blob[])) group by l.key;
+
+-- name: batch_asked
+select lower(hex(r.key)), r.row_no, r.number, r.worst_usd, r.body from batch_requests r
+where r.intent = $intent and r.key in (select unnest($keys::blob[]))
+    and not exists (select 1 from batch_lines l where l.intent = $intent and l.key = r.key);
+
+-- name: batch_unanswered
+select lower(hex(r.key)), r.row_no, r.number, r.worst_usd, r.body from batch_requests r
+where r.intent = $intent and not exists (select 1 from batch_lines l where l.intent = $intent and l.key = r.key)
+order by r.place limit $most;
+
+-- name: rows_asked_for
+select seq, row_no from attempts where run_no = ? and seq in (select unnest(?::bigint[]));

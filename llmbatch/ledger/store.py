@@ -103,10 +103,15 @@ class Ledger:
         if self._broken:
             raise self._broken
 
-    async def record(self, run_no: int, attempt: Attempt, request: Request | None, prompt_version: str) -> int:
-        """Store an attempt; returns its ``seq`` once it is durable. Raises StorageError."""
+    async def record(
+        self, run_no: int, attempt: Attempt, request: Request | None, prompt_version: str, intent: str | None = None
+    ) -> int:
+        """Store an attempt; returns its ``seq`` once it is durable. Raises StorageError.
+
+        With ``intent`` it is known, in the same commit, that this line of that batch is dealt with.
+        """
         done: asyncio.Future[int] = self._loop.create_future()
-        self._inbox.put(_Write(writer.Recorded(run_no, attempt, request, prompt_version), done))
+        self._inbox.put(_Write(writer.Recorded(run_no, attempt, request, prompt_version, intent), done))
         return await done
 
     def settle(self, run_no: int, outcome: Outcome) -> None:

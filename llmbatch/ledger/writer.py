@@ -21,6 +21,7 @@ class Recorded:
     attempt: Attempt
     request: Request | None  #: set with the first attempt of a key, so that its prompt is stored once
     prompt_version: str
+    intent: str | None = None  #: the batch that brought it
 
     @property
     def raw(self) -> str:
@@ -49,6 +50,13 @@ def insert_attempts(con: duckdb.DuckDBPyConnection, first_seq: int, records: Seq
         con.execute(statements()["insert_requests"], _columns(prompts))
     if long := [part for i, r in enumerate(records) for part in _parts(first_seq + i, r)]:
         con.execute(statements()["insert_parts"], _columns(long))
+    lines = [
+        (r.intent, r.run_no, bytes.fromhex(r.attempt.key), first_seq + i, "tried")
+        for i, r in enumerate(records)
+        if r.intent is not None
+    ]
+    if lines:
+        con.execute(statements()["insert_batch_lines"], _columns(lines))
 
 
 def insert_outcomes(con: duckdb.DuckDBPyConnection, outcomes: Sequence[tuple[int, Outcome]]) -> None:

@@ -53,7 +53,7 @@ class OpenAI:
         forms: tuple[str, ...] | None = None,
         through_sdk: bool = False,
     ) -> None:
-        client = _client(settings, timeout_s)
+        client = client_of(settings, timeout_s)
         through_sdk = through_sdk or isinstance(client, openai.AsyncAzureOpenAI)
         self._wire: Wire = ThroughSdk(client) if through_sdk else Direct(client)
         self._key = client.api_key
@@ -83,11 +83,11 @@ class OpenAI:
 def _reply(answer: Answer, key: str) -> Reply:
     """The answer read. A key in it, as a server would send that repeats its request, does not reach the ledger."""
     try:
-        reply = parse_reply(_without(key, answer.body.decode("utf-8")))
+        reply = parse_reply(without(key, answer.body.decode("utf-8")))
     except (BrokenReply, UnicodeDecodeError) as error:
         reason = str(error) if isinstance(error, BrokenReply) else "the body is not UTF-8"
         raise Transient(
-            f"status 200, but no answer: {_shown(reason)}",
+            f"status 200, but no answer: {shown(reason)}",
             failure="broken_reply",
             http_status=answer.status,
             latency_s=answer.latency_s,
@@ -96,7 +96,7 @@ def _reply(answer: Answer, key: str) -> Reply:
     return reply.arrived(answer.status, answer.latency_s, _rate_headers(answer.headers))
 
 
-def _without(key: str, text: str) -> str:
+def without(key: str, text: str) -> str:
     """A short key is a stand-in for servers that take any, such as "dummy"; the answer may mean the word."""
     return text.replace(key, HIDDEN) if len(key) >= _LEAST_KEY else text
 
@@ -104,7 +104,7 @@ def _without(key: str, text: str) -> str:
 def _decision(answer: Answer, error: object, request: Request) -> Decision:
     headers = {name.lower(): value for name, value in answer.headers.items()}
     kind, failure = decide(answer.status, headers, error)
-    words = _shown(_words(answer.status, headers, error))
+    words = shown(words_of(answer.status, headers, error))
     return kind(
         f"status {answer.status}: {without_echo(words, request)[:_LONGEST_REASON]}",
         failure=failure,
@@ -115,7 +115,7 @@ def _decision(answer: Answer, error: object, request: Request) -> Decision:
     )
 
 
-def _shown(words: str) -> str:
+def shown(words: str) -> str:
     """No key, nothing that a terminal would obey, not long: error words are stored and shown."""
     visible = "".join(char if char.isprintable() else " " for char in scrub(words[:_MOST_WORDS]))
     return " ".join(visible.split())
@@ -167,7 +167,7 @@ def _json(body: bytes) -> object:
         return body[:10_000].decode("utf-8", errors="replace")
 
 
-def _words(status: int, headers: Mapping[str, str], error: object) -> str:
+def words_of(status: int, headers: Mapping[str, str], error: object) -> str:
     """The provider's own words, without markup or structure."""
     if 300 <= status < 400:
         host = urlsplit(headers.get("location", "")).hostname or "elsewhere"
@@ -178,7 +178,7 @@ def _words(status: int, headers: Mapping[str, str], error: object) -> str:
     return re.sub(r"<[^>]*>|\s+", " ", str(inner or "")).strip() or "no reason given"
 
 
-def _client(settings: ProviderSettings, timeout_s: float) -> openai.AsyncOpenAI:
+def client_of(settings: ProviderSettings, timeout_s: float) -> openai.AsyncOpenAI:
     """The SDK's client: no retries of its own, no redirects, the aiohttp transport, no log records."""
     for name in _TALKATIVE:
         logging.getLogger(name).addHandler(logging.NullHandler())

@@ -79,7 +79,7 @@ class Direct:
                         raise _too_large(response.status, time.perf_counter() - started)
                 return Answer(response.status, response.headers, bytes(read), time.perf_counter() - started)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _fault(error, time.perf_counter() - started) from None
+            raise fault_of(error, time.perf_counter() - started) from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -110,7 +110,7 @@ class ThroughSdk:
         except openai.APIStatusError as error:
             response = error.response
         except openai.APIConnectionError as error:
-            raise _fault(error, time.perf_counter() - started) from None
+            raise fault_of(error, time.perf_counter() - started) from None
         latency = time.perf_counter() - started
         if len(response.content) > MOST_BYTES:
             raise _too_large(response.status_code, latency)
@@ -129,7 +129,7 @@ def _proxy(url: str) -> str | None:
     return getproxies().get(parts.scheme)
 
 
-def _fault(error: BaseException, latency_s: float) -> Decision:
+def fault_of(error: BaseException, latency_s: float) -> Decision:
     """A fault without an answer. The SDK's own names mislead (a reset is a ConnectTimeout): look beneath."""
     causes = [error]
     while (cause := causes[-1].__cause__) is not None:

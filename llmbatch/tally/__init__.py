@@ -3,10 +3,11 @@
 from llmbatch.tally.examples import Example, Examples
 from llmbatch.tally.extremes import Extremes, RowSum
 from llmbatch.tally.histogram import Histogram
-from llmbatch.tally.sums import ModelSum, Saved, Tally
+from llmbatch.tally.sums import BatchState, ModelSum, Saved, Tally
 from llmbatch.tally.timeline import Point, Timeline
 
 __all__ = [
+    "BatchState",
     "Example",
     "Examples",
     "Extremes",

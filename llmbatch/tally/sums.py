@@ -55,6 +55,19 @@ class ModelSum:
             self.cost_usd += attempt.cost_usd
 
 
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """A provider batch that is open."""
+
+    id: str  #: the provider's; ours as long as it is not created
+    status: str  #: the provider's word; meant or created before it was heard
+    made_at: float  #: seconds since the epoch
+    requests: int
+    completed: int  #: as the provider last said
+    failed: int
+    worst_usd: Decimal | None  #: what it can cost at most
+
+
 @dataclass(slots=True)
 class Tally:
     """Counts and sums of one run."""
@@ -84,6 +97,7 @@ class Tally:
     extremes: Extremes = field(default_factory=Extremes)
     timeline: Timeline = field(default_factory=Timeline)
     notes: list[str] = field(default_factory=list)
+    batches: tuple[BatchState, ...] = ()  #: open at the provider
 
     def planned(self, total: int) -> None:
         """Take the number of rows of the input."""
@@ -99,7 +113,8 @@ class Tally:
         self.extremes.attempted(attempt)
         if attempt.reply is None:
             return
-        self.latency_s.add(attempt.latency_s)
+        if attempt.reply.tier != "batch":  # hours in a queue say nothing of how fast calls are
+            self.latency_s.add(attempt.latency_s)
         tier = attempt.reply.tier
         _sums(self.by_model, attempt.reply.model or "unknown").add(attempt)
         _sums(self.by_tier, "standard" if tier is None or tier in STANDARD else tier).add(attempt)

@@ -1,0 +1,166 @@
+"""Fetching an ended batch: both its files, whatever its state, joined by custom_id, in constant memory.
+
+An answer is stored in one commit with the note that its line is dealt with, so a collection that dies is gone on with
+and counts nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from decimal import Decimal
+
+import orjson
+
+from llmbatch.engines.batch_api import answers, steps
+from llmbatch.engines.batch_api.answers import Line, Times
+from llmbatch.engines.batch_api.patience import Patience
+from llmbatch.errors import Decision
+from llmbatch.ledger import BatchRequest, Ledger, OpenBatch, batches
+from llmbatch.providers.batches import BatchDesk, RemoteBatch
+from llmbatch.providers.modes import Wire as Form
+from llmbatch.types import Attempt, Observer, Request, Usage
+
+_GROUP = 250  #: lines stored at once
+
+Cost = Callable[[Usage | None, str | None, str | None], Decimal | None]
+
+
+class Collector:
+    """Brings answers into the ledger, as attempts of a run. Raises Stop and StorageError."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        desk: BatchDesk,
+        observer: Observer,
+        patience: Patience,
+        *,
+        run_no: int,
+        version: str,
+        cost: Cost,
+        spend: Callable[[Decimal], None],
+    ) -> None:
+        self._ledger = ledger
+        self._desk = desk
+        self._observer = observer
+        self._patience = patience
+        self._run_no = run_no
+        self._version = version
+        self._cost = cost
+        self._spend = spend
+
+    async def collect(
+        self, batch: OpenBatch, remote: RemoteBatch, took_s: float, form: Form
+    ) -> tuple[Counter[str], str | None]:
+        """Store everything a batch brought.
+
+        Returns what became of its requests, and the provider's words when it refused every one for what they share.
+        """
+        became: Counter[str] = Counter()
+        times = Times(batch.made_at, took_s)
+        refused: Line | None = None
+        for file_id in (remote.output_file, remote.error_file):
+            async for group in self._groups(file_id):
+                lines = {line.key: line for line in map(answers.read, group) if line is not None}
+                became["foreign_or_twice"] += len(group) - len(lines)
+                refused = next((line for line in lines.values() if answers.refuses_all(line)), refused)
+                became += await self._store(batch, lines, times, form)
+                steps.passed("partly_collected")
+        became += await self._rest(batch, remote, times)
+        steps.passed("answers_stored")
+        if refused is None or became["answered"] or became["other_form"]:
+            return became, None
+        *_, words = answers.decision_of(refused)
+        return became, words
+
+    async def _groups(self, file_id: str | None) -> AsyncIterator[list[bytes]]:
+        """The lines of a file, some at a time. After a fault it is fetched anew, and what is dealt with passed over."""
+        if file_id is None:
+            return
+        done, trial = 0, self._patience.trial()
+        while True:
+            try:
+                async for group in _grouped(self._desk.lines(file_id), skip=done):
+                    done, trial = done + len(group), self._patience.trial()
+                    yield group
+                return
+            except Decision as error:
+                await trial.failed(error)
+
+    async def _store(self, batch: OpenBatch, lines: dict[str, Line], times: Times, form: Form) -> Counter[str]:
+        asked = await self._ledger.ask(lambda con: batches.asked(con, batch.intent, lines))
+        became: Counter[str] = Counter()
+        never = [key for key, line in lines.items() if key in asked and line.never_tried]
+        other_form = [
+            key
+            for key, line in lines.items()
+            if key in asked and line.status not in (None, 200) and self._desk.step_down(form, line.status, line.body)
+        ]
+        for keys, what in ((never, "expired"), (other_form, "other_form")):
+            await self._ledger.ask(
+                lambda con, keys=keys, what=what: batches.add_lines(con, batch.intent, self._run_no, keys, what)  # type: ignore[misc]
+            )
+            became[what] += len(keys)
+        tried = [asked[key] for key in lines if key in asked and key not in {*never, *other_form}]
+        outcomes = await asyncio.gather(*(self._record(batch, r, lines[r.key], times) for r in tried))
+        became.update(outcomes)
+        became["foreign_or_twice"] += len(lines) - len(asked)
+        return became
+
+    async def _record(self, batch: OpenBatch, request: BatchRequest, line: Line | None, times: Times) -> str:
+        attempt = answers.attempt_of(request, line, times, self._desk.hidden)
+        if attempt.reply is not None:
+            reply = attempt.reply
+            attempt = replace(attempt, cost_usd=self._cost(reply.usage, reply.model, reply.tier))
+        self._observer.attempted(attempt)
+        first = _shown(request) if request.number == 1 else None
+        await self._ledger.record(self._run_no, attempt, first, self._version, batch.intent)
+        self._spend(_spent(attempt, request))
+        return attempt.outcome
+
+    async def _rest(self, batch: OpenBatch, remote: RemoteBatch, times: Times) -> Counter[str]:
+        """Requests that are in none of the files. Those of a completed batch may have been billed."""
+        became: Counter[str] = Counter()
+        while left := await self._ledger.ask(lambda con: batches.unanswered(con, batch.intent, _GROUP)):
+            if remote.status == "completed":
+                await asyncio.gather(*(self._record(batch, request, None, times) for request in left))
+                became["in_no_file"] += len(left)
+            else:
+                keys = [request.key for request in left]
+                what = "cancelled" if remote.status == "cancelled" else "expired"
+                await self._ledger.ask(
+                    lambda con, keys=keys, what=what: batches.add_lines(con, batch.intent, self._run_no, keys, what)  # type: ignore[misc]
+                )
+                became[what] += len(left)
+        return became
+
+
+async def _grouped(lines: AsyncIterator[bytes], *, skip: int) -> AsyncIterator[list[bytes]]:
+    group: list[bytes] = []
+    async for line in lines:
+        if skip:
+            skip -= 1
+            continue
+        group.append(line)
+        if len(group) >= _GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _spent(attempt: Attempt, request: BatchRequest) -> Decimal:
+    """What counts against the budget: the cost, or the worst case where it may have been billed and is not known."""
+    if attempt.cost_usd is not None:
+        return attempt.cost_usd
+    return (request.worst_usd or Decimal(0)) if attempt.possibly_paid or attempt.reply is not None else Decimal(0)
+
+
+def _shown(request: BatchRequest) -> Request:
+    """As much of the request as the ledger keeps with a key's first attempt: its user message."""
+    messages = orjson.loads(request.body)["body"]["messages"]
+    user = next(message for message in messages if message["role"] == "user")
+    return Request(request.key, request.row_no, "", (user,), {}, {})
