@@ -11,6 +11,7 @@ LlmbatchError                     anything llmbatch raises on purpose
 │   ├── BudgetReached     exit 4
 │   ├── DeadlineReached   exit 5
 │   ├── ProviderDown      exit 6  refused (bad key, spent quota, unknown model) or unreachable for too long
+│   ├── Waiting           exit 0  batches go on at the provider; the same command fetches them later
 │   └── Interrupted       exit 128 + signal number
 └── Decision                      what a provider's fault means for one attempt
     ├── RateLimited               wait; uses no attempt
@@ -135,6 +136,13 @@ class ProviderDown(Stop):
 
     exit_code = Exit.PROVIDER
     status = "provider_down"
+
+
+class Waiting(Stop):
+    """Batches go on at the provider, and nobody waits for them."""
+
+    exit_code = Exit.OK
+    status = "waiting"
 
 
 class Interrupted(Stop):

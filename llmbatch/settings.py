@@ -115,7 +115,7 @@ class LimitSettings(_Table):
     budget_usd: Dollars | None = None
     max_failed: MaxFailed = "1%"
     hedge: bool = False
-    tier: Literal["standard", "flex"] = "standard"
+    tier: Literal["standard", "flex", "batch"] = "standard"
     flex_timeout_s: float = Field(default=900, gt=0)  #: one attempt at tier flex
     flex_fallback: bool = False  #: a row for which flex has no capacity is asked at the standard tier
 
@@ -123,6 +123,24 @@ class LimitSettings(_Table):
     def attempt_s(self) -> float:
         """Seconds that one attempt may take."""
         return self.flex_timeout_s if self.tier == "flex" else self.timeout_s
+
+
+class BatchSettings(_Table):
+    """[batch]: how large provider batches are, and how often they are looked at; not hashed.
+
+    Sizes that are not set are those of the provider's table, capabilities.toml.
+    """
+
+    requests: int | None = Field(default=None, ge=1)  #: of a file
+    bytes: int | None = Field(default=None, ge=1)  #: of a file
+    enqueued_tokens: int | None = Field(default=None, ge=1)  #: estimated, of all open batches
+    in_flight: int = Field(default=8, ge=1)  #: open batches
+    window: str | None = None  #: completion_window
+    poll_s: float = Field(default=120, gt=0)  #: the longest pause between two looks
+    listing_lag_s: float = Field(
+        default=60, ge=0
+    )  #: the provider lists a batch at the latest so long after it was made
+    live_below: int = Field(default=0, ge=0)  #: fewer rows left after the first batches are asked one by one
 
 
 class BudgetSettings(_Table):
@@ -255,5 +273,6 @@ class Settings(_Table):
     provider: ProviderSettings = ProviderSettings()
     limits: LimitSettings = LimitSettings()
     budget: BudgetSettings = BudgetSettings()
+    batch: BatchSettings = BatchSettings()
     prices: dict[str, PriceSettings] = Field(default_factory=dict)
     quality: QualitySettings = QualitySettings()

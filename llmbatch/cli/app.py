@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from llmbatch import __version__
-from llmbatch.cli import care, grade, look, make, run, simulate
+from llmbatch.cli import cancel, care, grade, look, make, run, simulate
 from llmbatch.cli.gate import complain, complain_of_fault, guard_threads, speak
 from llmbatch.cli.streams import outlive_readers
 from llmbatch.errors import FAILURES, Exit, LlmbatchError
@@ -29,6 +29,7 @@ for command, help_ending in (
     (make.check, make.EXIT_STATUS),
     (make.init, make.EXIT_STATUS),
     (look.status, look.EXIT_STATUS),
+    (cancel.cancel, cancel.EXIT_STATUS),
     (look.runs, look.EXIT_STATUS),
     (look.report, look.EXIT_STATUS),
     (look.show, look.EXIT_STATUS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,7 @@ def status(
         raise UsageError(
             f"no run of {pipeline or ledger} has been started from this folder", hint=f"there is no {path}"
         )
-    typer.echo(dumped(facts) if json else shown(_status_line(facts)))
+    typer.echo(dumped(facts) if json else shown("\n".join([_status_line(facts), *_batch_lines(facts)])))
 
 
 def runs(pipeline: _Pipeline, ledger: _Ledger = None, json: _Json = False) -> None:
@@ -155,6 +156,17 @@ def _status_line(facts: dict[str, Any]) -> str:
     if facts.get("cost_usd") is not None:
         line += f", ${facts['cost_usd']:.4f}"
     return f"{line}, updated {facts['updated_at']}"
+
+
+def _batch_lines(facts: dict[str, Any]) -> Iterator[str]:
+    """A line for each batch that was open when the status was written."""
+    from llmbatch.progress.words import left
+
+    for batch in facts.get("batches", ()):
+        age = left(max(0.0, time.time() - batch["made_at"]))
+        done = f"{batch['completed']:,} of {batch['requests']:,} requests done"
+        failed = f", {batch['failed']:,} failed" if batch["failed"] else ""
+        yield f"  {batch['id']}: {batch['status']}, {done}{failed}, handed in {age} ago"
 
 
 def _run_line(night: dict[str, Any]) -> str:

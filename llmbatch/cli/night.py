@@ -17,7 +17,7 @@ import orjson
 import uvloop
 
 from llmbatch import ledger as ledgers
-from llmbatch.cli import deadline, ending, quality
+from llmbatch.cli import deadline, ending, quality, tiers
 from llmbatch.cli.make import usable
 from llmbatch.cli.order import Order, status_file
 from llmbatch.cli.outside import Outside
@@ -71,6 +71,7 @@ def run_night(order: Order) -> int:
     with Outside(order) as outside, Signals() as signals:
         pipeline, renderer = usable(order.pipeline, order.overrides, prices=order.prices)
         outside.knows(pipeline.settings.provider.api_key_env)
+        tiers.refuse(order, pipeline)
         folder = order.ledger_file.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with Lock(order.ledger_file, wait_s=order.wait_s), open_source(order.inputs, folder) as source:
@@ -139,7 +140,7 @@ async def _answer(night: Night, signals: Signals) -> ending.Answered:
                 night.outside.watching(night, run, wired, gauges),
                 deadline.keeping(order.deadline, night.tally, halt, timed.cut),
             ):
-                await live.answer(engine, _while_readable(night, halt))
+                await tiers.answer(night, engine, wired, lambda: _while_readable(night, halt), cuts)
             await provider.close()
         finally:
             await ledger.close()

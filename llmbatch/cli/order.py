@@ -31,6 +31,7 @@ class Order:
     retry_failed: str | None = None
     skip_bad_rows: bool = False
     deadline: str | None = None
+    detach: bool = False
     wait: str | None = None
     format: Literal["jsonl", "parquet"] | None = None
     json: bool = False

@@ -70,9 +70,19 @@ def run(
         typer.Option("--allow-insecure", help="Send to another machine without TLS.", rich_help_panel=_SENDING),
     ] = False,
     tier: Annotated[
-        Literal["standard", "flex"] | None,
-        typer.Option(help="flex: half the price, slower. \\[standard]", rich_help_panel=_SENDING),
+        Literal["standard", "flex", "batch"] | None,
+        typer.Option(
+            help="Half the price: flex is slower, batch takes up to a day. \\[standard]", rich_help_panel=_SENDING
+        ),
     ] = None,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            help="With --tier batch: hand in, fetch what is ready, wait for nothing.",
+            rich_help_panel=_SENDING,
+        ),
+    ] = False,
     concurrency: Annotated[
         str | None, typer.Option(metavar="N|auto", help="Requests in flight.", rich_help_panel=_SENDING)
     ] = None,
@@ -196,6 +206,7 @@ def run(
         retry_failed=retry_failed,
         skip_bad_rows=skip_bad_rows,
         deadline=deadline,
+        detach=detach,
         wait=wait,
         format=format,
         json=json,

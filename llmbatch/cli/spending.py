@@ -28,17 +28,18 @@ _REASK_BYTES = (
 class WorstCase:
     """What a call can cost at most, in dollars: every UTF-8 byte a token, and all output tokens that it may make.
 
-    Byte-level and byte-fallback vocabularies never make more tokens than the text has bytes. None when the price or
+    At the tier that live calls ask for, unless another one is named. Byte-level and byte-fallback vocabularies never
+    make more tokens than the text has bytes. None when the price or
     the bound on the output is unknown.
     """
 
-    def __init__(self, pipeline: Pipeline, prices: PriceTable) -> None:
+    def __init__(self, pipeline: Pipeline, prices: PriceTable, *, tier: str | None = None) -> None:
         settings = pipeline.settings
         params: Any = settings.request.params
         bounds = [n for name in ("max_completion_tokens", "max_tokens") if type(n := params.get(name)) is int and n > 0]
         answers = params.get("n") or 1
         self.output = max(bounds) * answers if bounds and type(answers) is int else None
-        self.tier = params.get("service_tier") if settings.limits.tier == "standard" else settings.limits.tier
+        self.tier = tier or ("flex" if settings.limits.tier == "flex" else params.get("service_tier"))
         self._model = settings.request.model
         self._prices = prices
         # the schema may be sent twice: as such, and in words

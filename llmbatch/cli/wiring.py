@@ -36,6 +36,7 @@ class Wired:
     tail: wrap.Tail = field(default_factory=wrap.Tail)
     heard: list[Callable[[Attempt], None]] = field(default_factory=list)  #: who hears of attempts beside the tally
     _meter: HourMeter | None = None
+    _caps: Caps | None = None
 
     @property
     def rehearsal(self) -> bool:
@@ -54,7 +55,7 @@ class Wired:
 
     async def wrapped(self, ledger: Ledger, run: Run) -> tuple[Provider, wrap.Timed]:
         """The provider inside its wrappers."""
-        caps = await self._caps(ledger, run)
+        caps = await self.caps(ledger, run)
         self._meter = self._by_hour(caps)
         budget = self._budget(caps, ledger, run)
         self.halt.listen(self.gate.close)
@@ -77,23 +78,25 @@ class Wired:
             budget=budget,
             halt=self.halt,
             record=record,
-            cost=self._cost,
+            cost=self.cost,
             tail=self.tail,
             note=self.tally.noted,
             meter=self._meter,
         )
         return wrap.build(self.raw, parts)
 
-    def _cost(self, usage: Usage | None, model: str | None, tier: str | None) -> Decimal | None:
+    def cost(self, usage: Usage | None, model: str | None, tier: str | None) -> Decimal | None:
+        """Dollars of an answer; None when unknown."""
         if self._meter is not None:
             return self._meter.charge()
         return self.prices.cost(usage, model, tier, asked=self.pipeline.settings.request.model)
 
-    async def _caps(self, ledger: Ledger, run: Run) -> Caps | None:
-        settings = self.pipeline.settings
-        if not has_caps(settings):
-            return None
-        return await ledger.ask(lambda con: caps_of(con, settings, run, self.worst_case, time.time))
+    async def caps(self, ledger: Ledger, run: Run) -> Caps | None:
+        """What the run may spend; the same at every call, so that batches and live calls spend of one purse."""
+        if self._caps is None and has_caps(self.pipeline.settings):
+            settings = self.pipeline.settings
+            self._caps = await ledger.ask(lambda con: caps_of(con, settings, run, self.worst_case, time.time))
+        return self._caps
 
     def _by_hour(self, caps: Caps | None) -> HourMeter | None:
         settings = self.pipeline.settings
@@ -112,7 +115,7 @@ class Wired:
         return Budget(
             caps,
             worst_case=worst_case,
-            cost_of=lambda reply: self._cost(reply.usage, reply.model, reply.tier),
+            cost_of=lambda reply: self.cost(reply.usage, reply.model, reply.tier),
             store=drawing(ledger, run),
         )
 
@@ -128,6 +131,8 @@ def wire(pipeline: Pipeline, tally: Tally, halt: Halt, on_change: Callable[[str]
     )
     worst_case = WorstCase(pipeline, prices)
     refuse_unbounded(settings, worst_case, prices)
+    if settings.limits.tier == "batch":
+        refuse_unbounded(settings, WorstCase(pipeline, prices, tier="batch"), prices)
     tally.saved_by = savings(prices, settings.request.model)
     raw = providers.make(settings, tally.noted)
     gate = Gate(settings.limits, on_change=on_change)

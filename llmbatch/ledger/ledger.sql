@@ -276,13 +276,13 @@ insert into requests by name select * from before.requests
     where key in (select key from kept_keys)
     and rowid in (select min(rowid) from before.requests group by key);
 insert into parts by name select * from before.parts semi join kept_keys using (key);
-insert into outcomes by name select * from before.outcomes where run_no >= $first;
 insert into batches by name select * from before.batches;
 insert into batch_events by name select * from before.batch_events;
 insert into batch_requests by name select * from before.batch_requests where intent not in
     (select intent from before.batch_events where event in ('collected', 'abandoned'));
 insert into batch_lines by name select * from before.batch_lines where intent not in
     (select intent from before.batch_events where event in ('collected', 'abandoned'));
+insert into outcomes by name select * from before.outcomes where run_no >= $first;
 
 -- name: schema_3
 -- An intent is a batch that is to be created once and never twice: its requests are stored first, then its row in
@@ -293,7 +293,7 @@ create table batches (intent varchar not null, run_no integer not null, made_at 
     requests bigint not null, bytes bigint not null, tokens bigint not null, worst_usd decimal(18, 12));
 create table batch_requests (intent varchar not null, place bigint not null, key blob not null, row_no bigint not null,
     number smallint not null, worst_usd decimal(18, 12), body varchar not null);
-create table batch_events (intent varchar not null, at timestamp not null, event varchar not null, ref varchar,
+create table batch_events (intent varchar not null, happened_at timestamp not null, event varchar not null, ref varchar,
     detail varchar);
 create table batch_lines (intent varchar not null, run_no integer not null, key blob not null, seq bigint,
     what varchar not null);

@@ -39,7 +39,7 @@ def _facts(now: Snapshot) -> Iterator[Text]:
     rows, tokens = now.rows, now.tokens
     yield Text(f"{now.settled:,} of {rows['total']:,} rows")
     yield Text("-- rows/s" if now.rows_per_s is None else words.rate(now.rows_per_s))
-    yield Text(f"{now.in_flight:,} in flight")
+    yield Text(words.batches(now.batches) if now.batches else f"{now.in_flight:,} in flight")
     yield Text(f"{rows['reused']:,} reused")
     yield Text(f"{rows['failed']:,} failed", "red" if rows["failed"] else "")
     if rows["skipped"]:

@@ -59,7 +59,10 @@ class Lines:
         self._print_notes(now)
         if now.seconds >= self._due_s:
             self._due_s = now.seconds + self._every_s
-            speed = {"rows_per_s": _rounded(now.rows_per_s, 1), "in_flight": now.in_flight}
+            speed: dict[str, object] = {"rows_per_s": _rounded(now.rows_per_s, 1), "in_flight": now.in_flight}
+            if now.batches:
+                done = sum(batch.completed + batch.failed for batch in now.batches)
+                speed |= {"batches": len(now.batches), "batch_requests_done": done}
             self._print(line_of(now, self._pipeline, "running", speed | {"eta_s": _rounded(now.eta_s, 0)}))
 
     def _print_notes(self, now: Snapshot) -> None:

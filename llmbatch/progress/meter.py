@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from llmbatch.progress.gauges import Gauges
-from llmbatch.tally import Tally
+from llmbatch.tally import BatchState, Tally
 from llmbatch.types import Status
 
 _WINDOW_S = 30.0
@@ -31,6 +31,7 @@ class Snapshot:
     rows_per_s: float | None  #: over the last half minute; None in the first seconds
     eta_s: float | None  #: seconds to the end at that speed; None while unknown
     notes: tuple[str, ...]
+    batches: tuple[BatchState, ...] = ()  #: open at the provider
 
     @property
     def settled(self) -> int:
@@ -87,6 +88,7 @@ class Meter:
             rows_per_s=speed if span >= _RATE_AFTER_S else None,
             eta_s=_eta(rows["pending"], speed, span),
             notes=tuple(tally.notes),
+            batches=tally.batches,
         )
 
 

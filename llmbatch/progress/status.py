@@ -28,8 +28,9 @@ class StatusFile:
 
     Keys: ``run_id, pid, host, pipeline, started_at, updated_at, state, rows{total, done, reused, failed, skipped,
     pending}, attempts{sent, valid, invalid, and by outcome}, tokens{input, cached, output, reasoning}, cost_usd,
-    unpriced_attempts, in_flight, rows_per_s, eta_s``. ``state`` is ``running``, then ``ending`` while results and
-    reports are written, then what :meth:`end` was told.
+    unpriced_attempts, in_flight, rows_per_s, eta_s, batches[]{id, status, made_at,
+    requests, completed, failed}``. ``state`` is ``running``, then ``ending`` while results and reports are written,
+    then what :meth:`end` was told.
     """
 
     def __init__(self, path: Path, tally: Tally, gauges: Gauges, run_id: str, pipeline: str) -> None:
@@ -73,6 +74,11 @@ class StatusFile:
             "in_flight": now.in_flight,
             "rows_per_s": now.rows_per_s,
             "eta_s": now.eta_s,
+            "batches": [
+                {"id": b.id, "status": b.status, "made_at": b.made_at, "requests": b.requests}
+                | {"completed": b.completed, "failed": b.failed}
+                for b in now.batches
+            ],
         }
         # a full disk is the ledger's to report; a run does not end because nobody can watch it
         with contextlib.suppress(StorageError):

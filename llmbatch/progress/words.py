@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
+
+from llmbatch.tally import BatchState
 
 
 def printable(text: str) -> str:
@@ -38,6 +41,13 @@ def rate(rows_per_s: float) -> str:
     """1,234 rows/s, 62 rows/s, 6.2 rows/s, 0.05 rows/s."""
     places = 0 if rows_per_s >= 10 else 1 if rows_per_s >= 1 else 2
     return f"{rows_per_s:,.{places}f} rows/s"
+
+
+def batches(states: Sequence[BatchState]) -> str:
+    """2 batches, 1,200 of 5,000 requests done there."""
+    done = sum(state.completed + state.failed for state in states)
+    many = f"{len(states):,} batch{'' if len(states) == 1 else 'es'}"
+    return f"{many}, {done:,} of {sum(state.requests for state in states):,} requests done there"
 
 
 def dollars(usd: Decimal | None) -> str:

@@ -147,6 +147,10 @@ class Tally:
         """Keep the first rows of each class of failure as examples."""
         self.examples.add(outcome, place, problem)
 
+    def told(self, batches: tuple[BatchState, ...]) -> None:
+        """Take in how the open batches stand."""
+        self.batches = batches
+
     def noted(self, message: str) -> None:
         """Keep what a person should know, once."""
         if message not in self.notes:

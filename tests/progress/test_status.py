@@ -33,6 +33,7 @@ def test_a_run_can_be_watched_from_its_first_moment_on(tmp_path: Path) -> None:
         "attempts": {"sent": 2, "valid": 0, "invalid": 0, "answered": 2},
         "tokens": {"input": 1_200_000, "cached": 5, "output": 80_000, "reasoning": 7},
         "cost_usd": 0.5, "unpriced_attempts": 0, "in_flight": 7, "rows_per_s": None, "eta_s": None, "alive": True,
+        "batches": [],
     }  # fmt: skip
     assert path.stat().st_mode & 0o777 == 0o600
 

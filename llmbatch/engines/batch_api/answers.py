@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from llmbatch.providers.openai import decide, shown, words_of
 from llmbatch.reply import BrokenReply, parse_reply
 from llmbatch.types import STANDARD, Attempt, Json, Reply
 
+_KEY = re.compile(r"[0-9a-f]{64}")
 _NEVER_TRIED = frozenset({"batch_expired", "batch_cancelled"})
 BATCH = "batch"  #: the tier of an answer out of a batch, unless it names another than the usual one
 
@@ -42,14 +44,14 @@ class Times:
 
 
 def read(raw: bytes) -> Line | None:
-    """None when it is no line of a batch's file: cut, or something else."""
+    """None when it is no line of a batch's file: cut, or of somebody else."""
     try:
         line = orjson.loads(raw)
         response, error = line.get("response"), line.get("error")
         key = line["custom_id"]
     except (ValueError, AttributeError, KeyError, TypeError):
         return None
-    if not isinstance(key, str):
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
         return None
     if not isinstance(response, dict):
         code = error.get("code") if isinstance(error, dict) else None

@@ -98,12 +98,16 @@ async def answer(engine: Engine) -> Iterator[Row]:
     Returns the rows without an outcome; after an unbroken run those are at most ``live_below``, to be asked one by one.
     Batches that are open when it returns go on at the provider: ``engine.flight`` has them.
     """
-    rows: Rows | None = None
+    night = _Night(engine)
     try:
-        rows = await _Night(engine).answer()
-    except (Stop, StorageError) as stop:
+        await night.answer()
+    except Stop as stop:
         engine.halt.stop(stop)
+        await night.settle()
+    except StorageError as error:
+        engine.halt.stop(error)
     engine.watch(engine.flight.states())
+    rows = night.rows
     return (row for row in engine.rows() if rows is not None and not rows.settled(row.row_no))
 
 
@@ -131,11 +135,12 @@ class _Night:
         )
         self._enqueued_tokens = engine.limits.enqueued_tokens  # less once the provider says that it was too much
         self._failures = 0
+        self.rows: Rows | None = None
 
-    async def answer(self) -> Rows:
+    async def answer(self) -> None:
         engine = self._engine
+        self.rows = rows = Rows(engine, await engine.ledger.ask(lambda con: sequence(con, None).last))
         await self._submitter.recover()
-        rows = Rows(engine, await engine.ledger.ask(lambda con: sequence(con, None).last))
         await self._look()
         one = await self._pass(rows)
         while one.waiting and not engine.detach:
@@ -144,7 +149,14 @@ class _Night:
             if engine.live_below and (await self._pass(rows, closed=True)).left_over <= engine.live_below:
                 break  # the rest is not worth a batch
             one = await self._pass(rows)
-        return rows
+
+    async def settle(self) -> None:
+        """Give the rows whose replies are stored their outcome; the run is stopping."""
+        try:
+            if self.rows is not None:
+                await Pass(self.rows, self, self._submitter.submit, closed=True).go()
+        except StorageError as error:
+            self._engine.observer.noted(f"answers that are stored are not in the results: {error.message}")
 
     async def _pass(self, rows: Rows, *, closed: bool = False) -> Pass:
         self._engine.halt.check()

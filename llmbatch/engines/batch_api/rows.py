@@ -60,6 +60,7 @@ class Pass:
         self._room = room
         self._submit = submit
         self._fill = Fill(self._engine.ledger)
+        self._just_asked: set[str] = set()  # by the rows that were looked up at once
         self._closed = closed  # no further batch may go in this pass
         self.waiting = False  #: rows have no outcome yet
         self.left_over = 0  #: of them, rows that are in no batch
@@ -67,7 +68,8 @@ class Pass:
     async def go(self) -> None:
         """Settle and submit. Raises Stop and StorageError."""
         for chunk in _chunks(row for row in self._engine.rows() if not self._rows.settled(row.row_no)):
-            self._engine.halt.check()
+            if not self._closed:
+                self._engine.halt.check()
             await self._take(chunk)
         await self._flush()
 
@@ -81,8 +83,9 @@ class Pass:
         tried = await engine.ledger.ask(lambda con: batches.tried(con, run_no, keys))
         seqs = [reply.seq for past in stored.values() for reply in past.replies if reply.seq > before]
         paid_for = await engine.ledger.ask(lambda con: batches.asked_for(con, run_no, seqs))
+        self._just_asked.clear()
         for row, request in asked:
-            if request.key in held or request.key in self._fill.keys:
+            if request.key in held or request.key in self._fill.keys or request.key in self._just_asked:
                 self.waiting = True
                 continue
             past = stored.get(request.key, Known())
@@ -139,6 +142,7 @@ class Pass:
             self.left_over += 1
             return
         self._rows.state[row.row_no] |= _ASKED
+        self._just_asked.add(request.key)
         await self._fill.add(asked)
 
     def _full(self, asked: BatchRequest) -> bool:

@@ -107,7 +107,7 @@ class Rows:
         except BadRequest as problem:
             refused = refusals.bad_request(problem)
             return Line(_line(custom_id, _response(400, orjson.loads(refused.body))), True, None, None)
-        fault = self._plan.fault(asked.user_hash, asked.user_text, at_s, _applies)
+        fault = self._plan.fault(asked.user_hash, asked.user_text, at_s, lambda f: _applies(f, asked))
         if fault and fault.kind in refusals.REFUSALS:
             refused = refusals.REFUSALS[fault.kind](fault, asked, "")
             return Line(_line(custom_id, _response(refused.status, orjson.loads(refused.body))), True, asked, None)
@@ -124,13 +124,16 @@ def _share(fault: BatchFault) -> float:
     return fault.share if fault.kind in ("row_errors", "duplicate_ids", "missing_ids", "foreign_ids") else 1.0
 
 
-_JSON_REFUSALS = frozenset(refusals.REFUSALS) - {"html_200", "error_200", "null_200", "empty_200", "redirect"}
+_NO_JSON = {"html_200", "error_200", "null_200", "empty_200", "redirect", "flex_unavailable"}
+_JSON_REFUSALS = frozenset(refusals.REFUSALS) - _NO_JSON
 
 
-def _applies(fault: Fault) -> bool:
+def _applies(fault: Fault, asked: Asked) -> bool:
     """Whether a live fault means anything inside a batch: what is in the answer, and refusals of one row."""
     if fault.kind == "server_error":
         return not fault.html
+    if fault.kind == "structured_output_unsupported":
+        return asked.response_format in fault.modes
     return fault.kind in TEXTS or fault.kind in BODIES or fault.kind in _JSON_REFUSALS
 
 

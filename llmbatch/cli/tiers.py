@@ -1,0 +1,166 @@
+"""Which engine answers, by the tier that is asked for; and what a person is told of batches that go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from llmbatch.budget import Caps
+from llmbatch.cli.order import Order, how_to_go_on
+from llmbatch.cli.spending import WorstCase
+from llmbatch.cli.wiring import Wired
+from llmbatch.engines import live
+from llmbatch.errors import Stop, UsageError, Waiting
+from llmbatch.pipeline import Pipeline
+from llmbatch.providers import capabilities
+from llmbatch.types import Request, Row
+
+if TYPE_CHECKING:
+    from llmbatch.cli.night import Night
+    from llmbatch.engines.batch_api import BatchLimits, Engine, Flight
+
+_REQUESTS, _BYTES = 10_000, 50_000_000  #: of a file, where no page says what the provider takes
+
+
+def refuse(order: Order, pipeline: Pipeline) -> None:
+    """Raise UsageError for flags that mean nothing at the tier."""
+    if order.detach and pipeline.settings.limits.tier != "batch":
+        raise UsageError("--detach is for --tier batch: live calls need the run that made them")
+
+
+async def answer(
+    night: Night,
+    engine: live.Engine,
+    wired: Wired,
+    rows: Callable[[], Iterator[Row]],
+    cuts: list[Callable[[], None]],
+) -> None:
+    """Bring every row to its outcome, live or by batches, or stop when told to."""
+    if night.pipeline.settings.limits.tier != "batch":
+        await live.answer(engine, rows())
+        return
+    rest = await _by_batches(night, engine, wired, rows, cuts)
+    if not wired.halt:
+        provider, timed = await wired.wrapped(engine.ledger, engine.run)  # anew: the batches' cost counts
+        cuts.append(timed.cut)
+        await live.answer(replace(engine, provider=provider), rest)
+
+
+async def _by_batches(
+    night: Night,
+    engine: live.Engine,
+    wired: Wired,
+    rows: Callable[[], Iterator[Row]],
+    cuts: list[Callable[[], None]],
+) -> Iterator[Row]:
+    """Returns the rows that are left to be asked live."""
+    from llmbatch.engines import batch_api
+    from llmbatch.providers.batches import BatchDesk
+
+    settings = night.pipeline.settings
+    forms = capabilities.of(settings).structured_output
+    desk = BatchDesk(settings.provider, note=night.tally.noted, forms=forms)
+    batched = batch_api.Engine(
+        ledger=engine.ledger,
+        run=engine.run,
+        renderer=engine.renderer,
+        judge=engine.judge,
+        desk=desk,
+        observer=engine.observer,
+        halt=engine.halt,
+        max_attempts=engine.max_attempts,
+        rows=rows,
+        total=night.total,
+        limits=limits_of(night.pipeline),
+        purse=await _purse(night, engine, wired),
+        cost=wired.cost,
+        version=night.pipeline.version,
+        live_below=settings.batch.live_below,
+        detach=night.order.detach,
+        id_column=engine.id_column,
+        retry_failed=engine.retry_failed,
+        rehearsal=engine.rehearsal,
+        watch=night.tally.told,
+    )
+    task = asyncio.ensure_future(batch_api.answer(batched))
+    cuts.append(task.cancel)  # type: ignore[arg-type]  # what it returns is of no use
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not engine.halt:
+            raise
+        return iter(())
+    finally:
+        _tell(night, batched)
+        await desk.close()
+
+
+def limits_of(pipeline: Pipeline) -> BatchLimits:
+    """How large batches may be: as pipeline.toml says, else as the provider's page says."""
+    from llmbatch.engines.batch_api import BatchLimits
+
+    known, own = capabilities.of(pipeline.settings), pipeline.settings.batch
+    return BatchLimits(
+        requests=own.requests or known.batch_requests or _REQUESTS,
+        bytes=own.bytes or known.batch_bytes or _BYTES,
+        enqueued_tokens=own.enqueued_tokens or known.batch_enqueued_tokens,
+        in_flight=own.in_flight,
+        window=own.window or known.batch_window or "24h",
+        poll_s=own.poll_s,
+        listing_lag_s=own.listing_lag_s,
+        patience_s=pipeline.settings.limits.outage_patience_s,
+    )
+
+
+def _tell(night: Night, engine: Engine) -> None:
+    """Say which batches go on, and what ends them."""
+    flight, halt = engine.flight, engine.halt
+    if not flight:
+        return
+    words = in_flight(flight)
+    if halt.reason is None and engine.detach:
+        halt.stop(Waiting(f"{words}; fetch them later", hint=how_to_go_on()))
+    elif halt.reason is not None:
+        ends = f"{words}, still running and billing; `llmbatch cancel {night.order.pipeline}` cancels them"
+        night.tally.noted(ends)
+        halt.reason.hint = f"{ends}\n{halt.reason.hint or how_to_go_on()}"
+
+
+def in_flight(flight: Flight) -> str:
+    """``3 batches with 1,200 requests are at the provider``."""
+    one = len(flight) == 1
+    return f"{len(flight):,} batch{'' if one else 'es'} with {flight.requests:,} requests {'is' if one else 'are'} out"
+
+
+@dataclass(slots=True)
+class CapPurse:
+    """The run's caps, for batches: every request reserves its worst case at batch price until its batch is fetched."""
+
+    caps: Caps | None
+    worst: WorstCase
+
+    def bound(self, request: Request) -> Decimal | None:
+        """What a request can cost at most; None when unknown."""
+        return self.worst(request)
+
+    def left(self) -> Decimal | None:
+        """What may still be spent; None without a cap."""
+        return None if self.caps is None else self.caps.left
+
+    def spend(self, dollars: Decimal) -> None:
+        """Count what was spent."""
+        if self.caps is not None:
+            self.caps.add(dollars)
+
+    def reached(self, amount: Decimal) -> Stop:
+        """Why no further request goes."""
+        assert self.caps is not None
+        return self.caps.reached(amount)
+
+
+async def _purse(night: Night, engine: live.Engine, wired: Wired) -> CapPurse:
+    caps = await wired.caps(engine.ledger, engine.run)
+    return CapPurse(caps, WorstCase(night.pipeline, wired.prices, tier="batch"))
