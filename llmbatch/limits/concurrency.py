@@ -26,9 +26,12 @@ _STAY = 8  #: and to stay at for so many rounds
 _AIM = 1.2  #: times the latency of a server without a queue
 _GROW_BELOW = 1.15
 _CUT_ABOVE = 1.35
+_PLAINLY = 2.0  #: times the baseline: cut at once; below, when the next round says so too
 _WORTH = 1.41  #: doubling that makes latency so much longer gives 1.4 times the throughput: go on
 _PROBE = 0.8
-_LEAST_DOUBLING, _LEAST = 16, 32  #: answers in a round
+_TELLING = 0.7  #: part of the calls to come down to before a cut that does not help is taken back
+_LEAST_DOUBLING, _LEAST, _MOST = 16, 32, 250  #: answers in a round
+_NOISE = 0.1  #: of a round's median that is borne; where latencies spread widely, a round takes more of them
 _FIRST_PROBE, _PROBE_EVERY = 8, 40  #: rounds
 _OVERLOAD = frozenset({"rate_limited", "overloaded", "timeout"})
 _TO_JUDGE, _REFUSALS = 10, 3  #: calls that must have ended, and refusals among them, before they say anything
@@ -76,11 +79,12 @@ class _Round:
 
 
 class Adaptive:
-    """Moves the limit once a round of two answers a slot.
+    """Moves the limit once a round of two answers a slot, and more of them where latencies spread widely.
 
-    Doubling: twice the limit, while latency shows no queue or the throughput gained is worth it. Steady: a tenth more
-    below 1.15 times the baseline's latency, less above 1.35. Probing: after a cut for latency, and every 40 rounds, see
-    whether fewer calls are answered faster; if not, nothing was queued, and the baseline is what is seen now.
+    Doubling: twice the limit, while latency shows no queue or the throughput gained is worth it. Halving: the first
+    doubling was too much; perhaps the start was, too. Steady: a tenth more below 1.15 times the baseline's latency,
+    less after two rounds above 1.35. Probing: after a cut for latency, and every 40 rounds, see whether fewer calls are
+    answered faster; if not, nothing was queued, and the baseline is what is seen now.
     """
 
     def __init__(self, changes: Changes, now: float, *, start: int = START, ceiling: int = CEILING) -> None:
@@ -88,13 +92,14 @@ class Adaptive:
         self._changes = changes
         self._ceiling = ceiling
         self._double_to = ceiling
-        self._phase: Literal["doubling", "steady", "cut", "probe"] = "doubling"
+        self._phase: Literal["doubling", "halving", "steady", "cut", "probe"] = "doubling"
         self._before = (self.limit, 1.0)  #: limit and latency ratio of the round before
         self._baseline = Baseline()
         self._unqueued: list[Sample] = []
         self._borne = 0  #: what the server is thought to bear, from the last time that it was too much
         self._stay = 0  #: rounds before more is tried
         self._to_probe = _FIRST_PROBE
+        self._doubtful = False  #: the latest round was too slow
         self._usual_faults = 0.0  #: part of the calls, smoothed over rounds
         self._usual_overloads = 0.0
         self._cut_at = -inf
@@ -110,8 +115,7 @@ class Adaptive:
         if ended.outcome == "answered":
             if call.at >= round_.began:
                 round_.samples.append((max(ended.latency_s, _FASTEST_S), ended.output_tokens or 0))
-                least = _LEAST_DOUBLING if self._phase == "doubling" else _LEAST
-                if len(round_.samples) >= max(least, 2 * self.limit):
+                if len(round_.samples) >= max(self._least(), 2 * self.limit):
                     self._close(now)
         elif ended.outcome in _OVERLOAD:
             if not call.probe:
@@ -125,6 +129,11 @@ class Adaptive:
         self._double_to = max(START, int(self.limit * _CUT))
         self._move(min(START, self.limit), reason, now)
         self._phase, self._cut_at = "doubling", now
+
+    def _least(self) -> int:
+        """Answers that a round takes at least. The median of n has a standard error of 1.25 spreads over root n."""
+        least = _LEAST_DOUBLING if self._phase == "doubling" else _LEAST
+        return max(least, min(_MOST, int((1.25 * self._baseline.spread / _NOISE) ** 2)))
 
     def _overload(self, outcome: str, now: float) -> None:
         """Cut, once an episode, when more calls than usual are refused: a steady share of faults is not load."""
@@ -167,6 +176,10 @@ class Adaptive:
         limit, before = self._before
         slower = ratio / before if self.limit > limit else 1.0
         if ratio > _AIM and slower > _WORTH:
+            if limit <= START:  # it may have been too many from the start
+                self._phase = "halving"
+                self._move(limit // 2, f"latency {ratio:.2f} times that of {limit}: would fewer do?", now)
+                return
             self._phase = "steady"
             self._move(int(self.limit * _AIM / ratio), f"latency {ratio:.2f} times the lowest", now)
             return
@@ -182,7 +195,13 @@ class Adaptive:
     def _steady(self, ratio: float, now: float) -> None:
         self._unqueued.clear()
         self._to_probe -= 1
+        if ratio <= _CUT_ABOVE:
+            self._doubtful = False
+        elif not self._doubtful and ratio < _PLAINLY:
+            self._doubtful = True  # chance, perhaps; and what chance has chosen is no yardstick for the cut
+            return
         if ratio > _CUT_ABOVE:
+            self._doubtful = False
             self._less("cut", max(_CUT, _AIM / ratio), ratio, f"latency {ratio:.2f} times the lowest", now)
         elif self._to_probe <= 0:
             self._to_probe = _PROBE_EVERY
@@ -202,14 +221,23 @@ class Adaptive:
     def _look(self, ratio: float, now: float) -> None:
         """After a step down: were fewer calls answered faster?"""
         limit, before = self._before
+        if self._phase == "cut":
+            if ratio <= _CUT_ABOVE:
+                self._phase = "steady"
+                return
+            if self.limit > _TELLING * limit:  # too small a step to tell by
+                self._move(
+                    int(self.limit * max(_CUT, _AIM / ratio)), f"latency still {ratio:.2f} times the lowest", now
+                )
+                return
         if ratio / before > (1 + self.limit / limit) / 2:
             self._phase = "steady"
             self._baseline.scale(ratio)
             self._move(limit, "fewer calls are not faster", now)
-        elif self._phase == "probe":
-            self._less("probe", _PROBE, ratio, "probe: fewer calls were faster", now)
-        else:
+        elif self._phase == "cut":
             self._phase = "steady"
+        else:
+            self._less("probe", _PROBE, ratio, "probe: fewer calls were faster", now)
 
     def _less(self, phase: Literal["cut", "probe"], factor: float, ratio: float, reason: str, now: float) -> None:
         if int(self.limit * factor) < 1:

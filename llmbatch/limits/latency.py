@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log
 from statistics import fmean, median
 
 Sample = tuple[float, int]  #: latency in seconds, output tokens (0 where unknown)
@@ -13,6 +14,7 @@ class Baseline:
     def __init__(self) -> None:
         self._fixed = 0.0
         self._per_token = 0.0
+        self.spread = 0.0  #: standard deviation of the logarithm, as its median tells it
 
     @property
     def known(self) -> bool:
@@ -30,10 +32,14 @@ class Baseline:
         self._per_token = min(max(covariance / variance, 0.0), steepest) if variance else 0.0
         self._fixed = max(mean_latency - self._per_token * mean_tokens, 1e-9)
         self.scale(self.ratio(samples))
+        self.spread = 1.48 * median(abs(log(ratio)) for ratio in self._ratios(samples))
 
     def ratio(self, samples: list[Sample]) -> float:
         """How many times slower than the yardstick the median of these samples is."""
-        return median(latency / (self._fixed + self._per_token * tokens) for latency, tokens in samples)
+        return median(self._ratios(samples))
+
+    def _ratios(self, samples: list[Sample]) -> list[float]:
+        return [latency / (self._fixed + self._per_token * tokens) for latency, tokens in samples]
 
     def scale(self, factor: float) -> None:
         """Make the yardstick longer or shorter."""
