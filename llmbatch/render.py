@@ -46,6 +46,7 @@ class Renderer:
             self._env.add_template("prompt", with_factors_checked(pipeline.prompt))
         except minijinja.TemplateError as error:
             raise PipelineError(f"{pipeline.folder / 'prompt.j2'}:{error.line or 1}: {error.message}") from None
+        self._used = self.variables()
         self._head, self._tail = self._canonical_frame()
 
     def variables(self) -> set[str]:
@@ -74,8 +75,12 @@ class Renderer:
 
     def request(self, row: Row) -> Request:
         """Render and hash. Raises RenderError("render") when the template asks for what the row lacks."""
+        # only what the template names: every value given costs a copy
+        values = {name: value for name, value in row.columns.items() if name in self._used}
+        if "row" in self._used and "row" not in values:
+            values["row"] = row.columns
         try:
-            text = self._env.render_template("prompt", **{"row": row.columns, **row.columns})
+            text = self._env.render_template("prompt", **values)
         except minijinja.TemplateError as error:
             place = f"prompt.j2:{error.line}" if error.line else "prompt.j2"  # a filter of ours knows no line
             raise RenderError("render", f"{place}: {error.message}") from None

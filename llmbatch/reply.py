@@ -6,6 +6,9 @@ The stored body is read again on every later run, so this is the only place that
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -22,8 +25,17 @@ class BrokenReply(ValueError):
     """The body is no chat completion. The message is short and holds none of the body's prose."""
 
 
-def parse_reply(raw: str) -> Reply:
-    """Read an OpenAI ``chat.completion`` body.
+def parse_reply(
+    raw: str,
+    *,
+    http_status: int = 200,
+    latency_s: float = 0.0,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    number: int = 0,
+    seq: int = -1,
+    cost_usd: Decimal | None = None,
+) -> Reply:
+    """Read an OpenAI ``chat.completion`` body; the rest says how it came.
 
     A body whose only fault is half a surrogate pair is read with U+FFFD in its place. Token counts that no
     server can mean (negative, above 10^9, zero for a prompt, zero for an answer with text) leave ``usage`` None.
@@ -48,7 +60,19 @@ def parse_reply(raw: str) -> Reply:
         tier=_text(body.get("service_tier")),
         fingerprint=_text(body.get("system_fingerprint")),
         tool_calls=bool(message.get("tool_calls") or message.get("function_call")),
+        http_status=http_status,
+        latency_s=latency_s,
+        headers=headers,
+        number=number,
+        seq=seq,
+        cost_usd=cost_usd,
     )
+
+
+def text_of(raw: str) -> str | None:
+    """The assistant's text in a body that :func:`parse_reply` reads, without the rest. Raises BrokenReply."""
+    message = _first_choice(_object(raw)).get("message")
+    return _content(message)[0] if isinstance(message, dict) else None
 
 
 def loads(text: str) -> Json:
@@ -69,6 +93,8 @@ def loads(text: str) -> Json:
 
 def _encodable(text: str) -> str:
     """Text that can be stored as UTF-8; a client may have decoded half a surrogate pair into it."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

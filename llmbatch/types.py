@@ -14,10 +14,12 @@ outcome   how a row ended: exactly one a row
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
+
+from llmbatch.noun import noun
 
 Json: TypeAlias = Any  #: None, bool, int, float, str, list or dict, as orjson reads them
 Message: TypeAlias = Mapping[str, str]  #: {"role": ..., "content": ...}
@@ -37,7 +39,7 @@ class Status(StrEnum):
     PENDING = "pending"  #: the run stopped first
 
 
-@dataclass(frozen=True, slots=True)
+@noun(frozen=True, slots=True)
 class Row:
     """One input record."""
 
@@ -53,7 +55,7 @@ class Row:
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
+@noun(frozen=True, slots=True)
 class Request:
     """What is sent for a row. Everything in it that can change the answer is in ``key``."""
 
@@ -72,7 +74,7 @@ class Request:
         return replace(self, turns=turns, attempts_used=attempts_used)
 
 
-@dataclass(frozen=True, slots=True)
+@noun(frozen=True, slots=True)
 class Usage:
     """Tokens as the provider counted them."""
 
@@ -83,7 +85,7 @@ class Usage:
     reasoning: int = 0  #: the part of ``output`` spent on reasoning
 
 
-@dataclass(frozen=True, slots=True)
+@noun(frozen=True, slots=True)
 class Reply:
     """A raw answer and what its envelope says. Nothing is judged here."""
 
@@ -103,12 +105,8 @@ class Reply:
     seq: int = -1  #: the attempt's place in the ledger; -1 until recorded
     cost_usd: Decimal | None = None  #: None until recorded, and when no price or no usage is known
 
-    def arrived(self, http_status: int, latency_s: float, headers: Mapping[str, str]) -> Reply:
-        """The same reply, with how it came."""
-        return replace(self, http_status=http_status, latency_s=latency_s, headers=headers)
 
-
-@dataclass(frozen=True, slots=True)
+@noun(frozen=True, slots=True)
 class Attempt:
     """One call made for a request. Every attempt is kept, because every attempt may cost money."""
 
@@ -127,7 +125,7 @@ class Attempt:
     worst_usd: Decimal | None = None  #: the most that it can have cost, if it is possibly paid; None when unknown
 
 
-@dataclass(frozen=True, slots=True)
+@noun(frozen=True, slots=True)
 class Verdict:
     """What the judge says of one reply to one row."""
 
@@ -144,7 +142,7 @@ class Verdict:
         return self.failure is None
 
 
-@dataclass(frozen=True, slots=True)
+@noun(frozen=True, slots=True)
 class Outcome:
     """How a row ended. Exactly one a row and run."""
 

@@ -8,7 +8,7 @@ import duckdb
 
 from llmbatch import ledger as ledgers
 from llmbatch.ledger import RowAnswer, Run
-from llmbatch.reply import parse_reply
+from llmbatch.reply import text_of
 from llmbatch.sink import Answer
 from llmbatch.types import Row, Status
 from llmbatch.validate import output_of
@@ -35,7 +35,6 @@ def _answer(found: RowAnswer | None) -> Answer:
     if found is None:
         return Answer(Status.PENDING, None, None, None, None, None, None)
     valid = found.status in (Status.DONE, Status.REUSED)
-    parsed = output_of(parse_reply(found.raw)) if valid and found.raw is not None else None
     error = None if found.failure is None else f"{found.failure}: {found.reason}"
     return Answer(
         status=found.status,
@@ -43,7 +42,7 @@ def _answer(found: RowAnswer | None) -> Answer:
         key=found.key,
         model=found.model,
         cost_usd=found.cost_usd,
-        output=parsed[0] if parsed else None,
+        output=output_of(text_of(found.raw)) if valid and found.raw is not None else None,
         last_reply=None if valid else found.raw,
         asked=found.asked,
     )

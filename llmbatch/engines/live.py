@@ -25,8 +25,9 @@ from llmbatch.render import Renderer
 from llmbatch.types import Observer, Provider, Request, Row, Status
 from llmbatch.validate import FINAL, Judge, reask_turns
 
-_CHUNK = 500  #: rows looked up at once; reading and rendering so many takes about 5 ms
-_OPEN_ROWS = 1_500  #: rows between lookup and outcome: bounds memory, and what a kill can cost
+_CHUNK = 2_000  #: rows looked up at once: a look-up reads every stored key, however few are asked for
+_BREATH = 100  #: rows after which calls in flight get their turn: 1 to 2 ms
+_OPEN_ROWS = 5_000  #: rows between lookup and outcome: bounds memory, and what a kill can cost
 _CHUNK_CHARS = 2 * 2**20  #: of prompts looked up at once
 _OPEN_CHARS = 16 * 2**20  #: of the prompts of open rows; a longer prompt is open alone
 
@@ -54,16 +55,12 @@ async def answer(engine: Engine, rows: Iterable[Row]) -> None:
     """Bring every row to its outcome, or stop when told to. What is in flight then may end (see Halt)."""
     async with asyncio.TaskGroup() as group:
         way = _Way(engine, group)
-        try:
-            for row in rows:
-                if engine.halt:
-                    return
-                await way.go(row)
-            await way.look_up()
-        except StorageError as error:
-            engine.halt.stop(error)
-        else:
-            engine.tail.begin()
+        for row in rows:
+            if engine.halt:
+                return
+            await way.go(row)
+        await way.end()
+        engine.tail.begin()
 
 
 @dataclass(slots=True)
@@ -89,6 +86,7 @@ class _Way:
         self._room = Room(engine.open_rows, _OPEN_CHARS)
         self._claimed: list[_Lead] = []  #: not looked up yet
         self._gathered = self._gathered_chars = 0  #: rows since the last look-up, and their prompts
+        self._looking_up: asyncio.Task[None] | None = None
 
     async def go(self, row: Row) -> None:
         """Render a row and claim its key; when enough are claimed, look them up."""
@@ -97,7 +95,7 @@ class _Way:
             return
         lead = _Lead(row, request)
         if self._gathered_chars + lead.chars > _CHUNK_CHARS:
-            await self.look_up()  # else it could wait for room that only those can give back
+            await self._look_up()  # else it could wait for room that only those can give back
         await self._room.take(lead.chars)
         # A key is claimed before it is looked up, so that a reply stored meanwhile is seen by one of the two.
         first = self._leads.setdefault(request.key, lead)
@@ -108,16 +106,36 @@ class _Way:
         self._gathered += 1
         self._gathered_chars += lead.chars
         if self._gathered >= min(_CHUNK, self._engine.open_rows):
-            await self.look_up()
+            await self._look_up()
+        elif self._gathered % _BREATH == 0:
+            await asyncio.sleep(0)
 
-    async def look_up(self) -> None:
-        """Look up what is claimed, settle what is known, send off the rest."""
+    async def end(self) -> None:
+        """Send off the last rows."""
+        await self._look_up()
+        if self._looking_up is not None:
+            await self._looking_up
+
+    async def _look_up(self) -> None:
+        """Look up what is claimed, while the next rows are read and rendered."""
         leads, self._claimed = self._claimed, []
         self._gathered = self._gathered_chars = 0
+        if self._looking_up is not None:
+            await self._looking_up
+        self._looking_up = self._group.create_task(self._send_off(leads))
+
+    async def _send_off(self, leads: list[_Lead]) -> None:
+        """Settle what is known, ask for the rest."""
         keys = [lead.request.key for lead in leads]
         rehearsal = self._engine.rehearsal
-        stored = await self._engine.ledger.ask(lambda con: known(con, keys, simulated=rehearsal))
-        for lead in leads:
+        try:
+            stored = await self._engine.ledger.ask(lambda con: known(con, keys, simulated=rehearsal))
+        except StorageError as error:
+            self._engine.halt.stop(error)
+            return
+        for i, lead in enumerate(leads):
+            if i % _BREATH == _BREATH - 1:
+                await asyncio.sleep(0)
             past = stored.get(lead.request.key, Known())
             request = self._settler.on_stored(lead.row, lead.request, past, ask_failed=True)
             if request is None and not lead.twins:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 import duckdb
@@ -11,10 +10,11 @@ from llmbatch.ledger.faults import storage_faults
 from llmbatch.ledger.parts import raw_in_parts
 from llmbatch.ledger.runs import Run
 from llmbatch.ledger.statements import statements
+from llmbatch.noun import noun
 from llmbatch.types import Status
 
 
-@dataclass(frozen=True, slots=True)
+@noun(frozen=True, slots=True)
 class RowAnswer:
     """How a row ended, and the raw reply that serves it (or the last invalid one)."""
 

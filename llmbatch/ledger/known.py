@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import duckdb
 
@@ -61,8 +61,8 @@ def attempts_by_seq(con: duckdb.DuckDBPyConnection, seqs: Sequence[int]) -> Iter
         else:
             yield (
                 key,
-                replace(
-                    parse_reply(long[seq] if raw is None else raw),
+                parse_reply(
+                    long[seq] if raw is None else raw,
                     http_status=status,
                     latency_s=latency_ms / 1e3,
                     number=number,

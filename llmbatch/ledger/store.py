@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import duckdb
 
@@ -29,6 +29,7 @@ WINDOW_S = 0.025  #: the longest a reply waits for company before its commit beg
 _BATCH = 500  #: attempts a commit: about 9 ms
 _CHARS = 4 * 2**20  #: of prompts and replies a commit: about 60 ms
 _OUTCOMES = 2_000  #: outcomes that are held back for company at most
+_HANDED_OVER = 250  #: outcomes handed to the ledger's thread at once, to wake it less often
 _OUTCOMES_S = 1.0  #: and for how long; nobody waits for them, and they can be computed again
 
 
@@ -50,6 +51,9 @@ class _Close:
     """The last message."""
 
 
+_Message: TypeAlias = _Write | list[tuple[int, Outcome]] | _Call | _Close
+
+
 @dataclass(slots=True)
 class _Group:
     """What one commit takes, and the message that ended the gathering, if one did."""
@@ -59,14 +63,14 @@ class _Group:
     chars: int = 0
     ended_by: _Call | _Close | None = None
 
-    def take(self, message: _Write | tuple[int, Outcome] | _Call | _Close) -> bool:
+    def take(self, message: _Message) -> bool:
         """Add a message; False when the group is complete."""
         match message:
             case _Write():
                 self.writes.append(message)
                 self.chars += message.recorded.size
-            case tuple():
-                self.outcomes.append(message)
+            case list():
+                self.outcomes += message
             case _:
                 self.ended_by = message
                 return False
@@ -79,7 +83,8 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._loop = asyncio.get_running_loop()
-        self._inbox: queue.SimpleQueue[_Write | tuple[int, Outcome] | _Call | _Close] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+        self._settled: list[tuple[int, Outcome]] = []  # the loop's: not handed over yet
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._serve, name="ledger", daemon=True)
         self._seq = 0  # the thread's: last committed attempt
@@ -98,6 +103,7 @@ class Ledger:
 
     async def close(self) -> None:
         """Commit what is queued and close the file."""
+        self._hand_over()
         self._inbox.put(_Close())
         await asyncio.to_thread(self._thread.join)
         if self._broken:
@@ -116,13 +122,21 @@ class Ledger:
 
     def settle(self, run_no: int, outcome: Outcome) -> None:
         """Store an outcome with one of the next commits."""
-        self._inbox.put((run_no, outcome))
+        self._settled.append((run_no, outcome))
+        if len(self._settled) >= _HANDED_OVER:
+            self._hand_over()
 
     async def ask(self, fn: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Run ``fn(connection)`` in the ledger's thread, after everything queued so far. Raises StorageError."""
+        self._hand_over()
         done: asyncio.Future[T] = self._loop.create_future()
         self._inbox.put(_Call(fn, done))
         return await done
+
+    def _hand_over(self) -> None:
+        if self._settled:
+            self._inbox.put(self._settled)
+            self._settled = []
 
     # --- the ledger's thread -----------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ class Offline:
         started = time.perf_counter()
         chars = sum(len(message["content"] or "") for message in (*request.messages, *request.turns))
         body = await asyncio.to_thread(_completion, request) if chars > _INLINE_CHARS else _completion(request)
-        return parse_reply(body).arrived(200, time.perf_counter() - started, {})
+        return parse_reply(body, latency_s=time.perf_counter() - started)
 
     async def close(self) -> None:
         """Nothing is held."""

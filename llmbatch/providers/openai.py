@@ -83,7 +83,12 @@ class OpenAI:
 def _reply(answer: Answer, key: str) -> Reply:
     """The answer read. A key in it, as a server would send that repeats its request, does not reach the ledger."""
     try:
-        reply = parse_reply(without(key, answer.body.decode("utf-8")))
+        return parse_reply(
+            without(key, answer.body.decode("utf-8")),
+            http_status=answer.status,
+            latency_s=answer.latency_s,
+            headers=_rate_headers(answer.headers),
+        )
     except (BrokenReply, UnicodeDecodeError) as error:
         reason = str(error) if isinstance(error, BrokenReply) else "the body is not UTF-8"
         raise Transient(
@@ -93,7 +98,6 @@ def _reply(answer: Answer, key: str) -> Reply:
             latency_s=answer.latency_s,
             possibly_paid=True,
         ) from None
-    return reply.arrived(answer.status, answer.latency_s, _rate_headers(answer.headers))
 
 
 def without(key: str, text: str) -> str:

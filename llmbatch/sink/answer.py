@@ -8,13 +8,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
+from llmbatch.noun import noun
 from llmbatch.source import ColumnType
 from llmbatch.types import Json, Status
 
 Format = Literal["jsonl", "parquet"]
 
 
-@dataclass(frozen=True, slots=True)
+@noun(frozen=True, slots=True)
 class Answer:
     """How a row ended."""
 

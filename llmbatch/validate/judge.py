@@ -60,10 +60,13 @@ class Judge:
         return Verdict(None, failure, problems, verdict.repaired) if failure else verdict
 
 
-def output_of(reply: Reply) -> tuple[dict[str, Json], bool] | None:
-    """The output of a reply known to be valid, and whether it was mended. None if it holds no JSON object."""
-    verdict = _read(reply)
-    return None if verdict.output is None else (verdict.output, verdict.repaired)
+def output_of(text: str | None) -> dict[str, Json] | None:
+    """The output in the text of a reply known to be valid. None if it holds no JSON object."""
+    try:
+        value, _ = answer.parse(text or "")
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def reask_turns(reply: Reply, verdict: Verdict) -> tuple[Message, ...]:

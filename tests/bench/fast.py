@@ -18,8 +18,10 @@ _LENGTH = b"content-length:"
 
 
 def _answer() -> bytes:
-    content = orjson.dumps({"label": "billing", "confidence": 0.9, "summary": "The customer asks about an invoice."}).decode()
-    message = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
+    content = orjson.dumps(
+        {"label": "billing", "confidence": 0.9, "summary": "The customer asks about an invoice."}
+    ).decode()
+    message: dict[str, object] = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
     body = orjson.dumps(
         {
             "id": "chatcmpl-bench",

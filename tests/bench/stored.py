@@ -1,8 +1,7 @@
-"""A ledger as a finished night over an input would leave it, written in bulk: a million rows in a minute."""
+"""A ledger as a night over an input would leave it that was killed before its report, written in bulk."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import orjson
 
 from llmbatch.cli.make import usable
-from llmbatch.ledger import RunStart, begin, connect, end
+from llmbatch.ledger import RunStart, begin, connect
 from llmbatch.ledger.writer import Recorded, insert_attempts, insert_outcomes
 from llmbatch.reply import parse_reply
 from llmbatch.source import open_source
@@ -35,13 +34,10 @@ def store(ledger: Path, pipeline_folder: Path, input_file: Path, *, leave_out: i
         con.execute("begin")
         records = [Recorded(run.run_no, _attempt(request), request, pipeline.version) for request in batch]
         insert_attempts(con, seq, records)
-        outcomes = [
-            (run.run_no, Outcome(r.row_no, Status.DONE, key=r.key, seq=seq + i)) for i, r in enumerate(batch)
-        ]
+        outcomes = [(run.run_no, Outcome(r.row_no, Status.DONE, key=r.key, seq=seq + i)) for i, r in enumerate(batch)]
         insert_outcomes(con, outcomes)
         con.execute("commit")
         seq += len(batch)
-    end(con, run, ended_at=time.time(), status="finished", exit_code=0, report="{}")
     con.close()
 
 
@@ -69,7 +65,9 @@ def _attempt(request: Request) -> Attempt:
 
 def _body(n: int) -> str:
     summary = f"The customer asks about invoice {n}, and whether it was sent to the right address on day {n % 31}."
-    content = orjson.dumps({"label": ("billing", "shipping", "login")[n % 3], "confidence": n % 100 / 100, "summary": summary})
+    content = orjson.dumps(
+        {"label": ("billing", "shipping", "login")[n % 3], "confidence": n % 100 / 100, "summary": summary}
+    )
     choice = {"index": 0, "message": {"role": "assistant", "content": content.decode()}, "finish_reason": "stop"}
     usage = {"prompt_tokens": 250 + n % 50, "completion_tokens": 30, "total_tokens": 280 + n % 50}
     fields = {"id": f"chatcmpl-{n:x}", "object": "chat.completion", "created": 1_790_000_000, "model": "m-1"}

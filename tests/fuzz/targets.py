@@ -92,9 +92,9 @@ def judge(data: bytes) -> None:
             continue
         verdict = _JUDGE.judge(ROW, answer)
         assert verdict.valid == (verdict.output is not None) == (not verdict.problems)
-        found = output_of(answer)
+        found = output_of(answer.text)
         if verdict.output is not None:
-            assert found == (verdict.output, verdict.repaired)
+            assert found == verdict.output
             orjson.dumps(verdict.output)
         for turn in reask_turns(answer, verdict):
             assert len(turn["content"]) < 10_000
