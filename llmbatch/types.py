@@ -105,6 +105,10 @@ class Reply:
     seq: int = -1  #: the attempt's place in the ledger; -1 until recorded
     cost_usd: Decimal | None = None  #: None until recorded, and when no price or no usage is known
 
+    def arrived(self, http_status: int, latency_s: float, headers: Mapping[str, str]) -> Reply:
+        """The same reply, with how it came."""
+        return replace(self, http_status=http_status, latency_s=latency_s, headers=headers)
+
 
 @noun(frozen=True, slots=True)
 class Attempt:
