@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format lint types campaign campaign-kill campaign-faults campaign-wal bench bench-cpu \
+.PHONY: bench-batches help demo test test-all check format lint types campaign campaign-kill campaign-faults campaign-wal bench bench-cpu \
 	bench-flow bench-otel bench-quality audit lock build clean
 
 help: ## print the targets
@@ -60,6 +60,9 @@ bench-otel: $(READY) ## what --otel costs an attempt
 
 bench-quality: $(READY) ## how often the comparison of nights cries wolf, and how often it sees a fall (20 minutes)
 	@$(BIN)/python -m tests.bench.quality
+
+bench-batches: $(READY) ## 200,000 rows through provider batches: memory, speed, the queue of tokens
+	@$(BIN)/python -m tests.bench.batches
 
 audit: $(READY) ## look the locked versions up in the vulnerability database; says so when it cannot be reached
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit || echo "audit: pip-audit could not be installed"

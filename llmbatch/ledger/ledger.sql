@@ -238,6 +238,7 @@ delete from outcomes where (seq is not null and seq not in (select seq from atte
 delete from run_ends where run_no not in (select run_no from runs);
 delete from requests where key not in (select key from attempts);
 delete from parts where key not in (select key from attempts) or seq not in (select seq from attempts);
+delete from batch_lines where seq is not null and seq not in (select seq from attempts);
 
 -- name: gaps_are_meant
 insert into meta values ('gaps_through', ?::varchar);

@@ -228,5 +228,5 @@ def _remote(batch: Batch) -> RemoteBatch:
         output_file=batch.output_file_id,
         error_file=batch.error_file_id,
         error_code=first.code if first else None,
-        error=shown(first.message or "")[:300] if first else None,
+        error=shown((first.message or "").partition("{")[0])[:300] if first else None,  # it may quote a line of ours
     )

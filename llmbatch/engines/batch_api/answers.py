@@ -11,9 +11,10 @@ import orjson
 
 from llmbatch.errors import Decision, Refused
 from llmbatch.ledger import BatchRequest
+from llmbatch.providers.echo import without_echo
 from llmbatch.providers.openai import decide, shown, words_of
 from llmbatch.reply import BrokenReply, parse_reply
-from llmbatch.types import STANDARD, Attempt, Json, Reply
+from llmbatch.types import STANDARD, Attempt, Json, Reply, Request
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _NEVER_TRIED = frozenset({"batch_expired", "batch_cancelled"})
@@ -78,11 +79,22 @@ def reply_of(line: Line, hidden: Callable[[str], str]) -> Reply:
     return replace(reply, tier=tier, http_status=200)
 
 
-def decision_of(line: Line) -> tuple[type[Decision], str | None, str]:
-    """What a row's refusal means: the decision, its class where that is not the decision's own, words for a person."""
+def decision_of(line: Line, request: BatchRequest) -> tuple[type[Decision], str | None, str]:
+    """What a row's refusal means: the decision, its class where that is not the decision's own, words for a person.
+
+    The words are without what they quote of the row.
+    """
     status = line.status or 500
     kind, failure = decide(status, {}, line.body)
-    return kind, failure, f"status {status}, in a batch: {shown(words_of(status, {}, line.body))[:250]}"
+    words = without_echo(shown(words_of(status, {}, line.body)), as_asked(request))
+    return kind, failure, f"status {status}, in a batch: {words[:250]}"
+
+
+def as_asked(request: BatchRequest) -> Request:
+    """As much of the request as its line in the upload tells: its messages, all of them turns but the user's own."""
+    messages = orjson.loads(request.body)["body"]["messages"]
+    user = next(message for message in messages if message["role"] == "user")
+    return Request(request.key, request.row_no, "", (user,), {}, {}, turns=tuple(messages))
 
 
 def attempt_of(request: BatchRequest, line: Line | None, times: Times, hidden: Callable[[str], str]) -> Attempt:
@@ -97,7 +109,7 @@ def attempt_of(request: BatchRequest, line: Line | None, times: Times, hidden: C
             words = {"outcome": "transient", "http_status": 200, "failure": "broken_reply"}
             words["reason"], lost = f"in a batch: {shown(str(error))}", True
     elif line is not None:
-        kind, failure, reason = decision_of(line)
+        kind, failure, reason = decision_of(line, request)
         outcome, failure = kind.outcome, failure or kind.failure
         words = {"outcome": outcome, "http_status": line.status, "failure": failure, "reason": reason}
     else:
@@ -119,4 +131,4 @@ def attempt_of(request: BatchRequest, line: Line | None, times: Times, hidden: C
 
 def refuses_all(line: Line) -> bool:
     """A refusal that means every row: a bad key, a model that is not there."""
-    return line.status is not None and line.status != 200 and issubclass(decision_of(line)[0], Refused)
+    return line.status not in (None, 200) and issubclass(decide(line.status or 500, {}, line.body)[0], Refused)

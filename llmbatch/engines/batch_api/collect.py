@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from decimal import Decimal
 
-import orjson
-
 from llmbatch.engines.batch_api import answers, steps
 from llmbatch.engines.batch_api.answers import Line, Times
 from llmbatch.engines.batch_api.patience import Patience
@@ -21,7 +19,7 @@ from llmbatch.errors import Decision
 from llmbatch.ledger import BatchRequest, Ledger, OpenBatch, batches
 from llmbatch.providers.batches import BatchDesk, RemoteBatch
 from llmbatch.providers.modes import Wire as Form
-from llmbatch.types import Attempt, Observer, Request, Usage
+from llmbatch.types import Attempt, Observer, Usage
 
 _GROUP = 250  #: lines stored at once
 
@@ -61,20 +59,17 @@ class Collector:
         """
         became: Counter[str] = Counter()
         times = Times(batch.made_at, took_s)
-        refused: Line | None = None
+        refused: str | None = None
         for file_id in (remote.output_file, remote.error_file):
             async for group in self._groups(file_id):
                 lines = {line.key: line for line in map(answers.read, group) if line is not None}
                 became["foreign_or_twice"] += len(group) - len(lines)
-                refused = next((line for line in lines.values() if answers.refuses_all(line)), refused)
-                became += await self._store(batch, lines, times, form)
+                stored, words = await self._store(batch, lines, times, form)
+                became, refused = became + stored, words or refused
                 steps.passed("partly_collected")
         became += await self._rest(batch, remote, times)
         steps.passed("answers_stored")
-        if refused is None or became["answered"] or became["other_form"]:
-            return became, None
-        *_, words = answers.decision_of(refused)
-        return became, words
+        return became, None if became["answered"] or became["other_form"] else refused
 
     async def _groups(self, file_id: str | None) -> AsyncIterator[list[bytes]]:
         """The lines of a file, some at a time. After a fault it is fetched anew, and what is dealt with passed over."""
@@ -90,7 +85,10 @@ class Collector:
             except Decision as error:
                 await trial.failed(error)
 
-    async def _store(self, batch: OpenBatch, lines: dict[str, Line], times: Times, form: Form) -> Counter[str]:
+    async def _store(
+        self, batch: OpenBatch, lines: dict[str, Line], times: Times, form: Form
+    ) -> tuple[Counter[str], str | None]:
+        """What became of some lines, and words of a refusal among them that means every row."""
         asked = await self._ledger.ask(lambda con: batches.asked(con, batch.intent, lines))
         became: Counter[str] = Counter()
         never = [key for key, line in lines.items() if key in asked and line.never_tried]
@@ -108,7 +106,8 @@ class Collector:
         outcomes = await asyncio.gather(*(self._record(batch, r, lines[r.key], times) for r in tried))
         became.update(outcomes)
         became["foreign_or_twice"] += len(lines) - len(asked)
-        return became
+        refusal = next((request for request in tried if answers.refuses_all(lines[request.key])), None)
+        return became, None if refusal is None else answers.decision_of(lines[refusal.key], refusal)[2]
 
     async def _record(self, batch: OpenBatch, request: BatchRequest, line: Line | None, times: Times) -> str:
         attempt = answers.attempt_of(request, line, times, self._desk.hidden)
@@ -116,7 +115,7 @@ class Collector:
             reply = attempt.reply
             attempt = replace(attempt, cost_usd=self._cost(reply.usage, reply.model, reply.tier))
         self._observer.attempted(attempt)
-        first = _shown(request) if request.number == 1 else None
+        first = answers.as_asked(request) if request.number == 1 else None
         await self._ledger.record(self._run_no, attempt, first, self._version, batch.intent)
         self._spend(_spent(attempt, request))
         return attempt.outcome
@@ -157,10 +156,3 @@ def _spent(attempt: Attempt, request: BatchRequest) -> Decimal:
     if attempt.cost_usd is not None:
         return attempt.cost_usd
     return (request.worst_usd or Decimal(0)) if attempt.possibly_paid or attempt.reply is not None else Decimal(0)
-
-
-def _shown(request: BatchRequest) -> Request:
-    """As much of the request as the ledger keeps with a key's first attempt: its user message."""
-    messages = orjson.loads(request.body)["body"]["messages"]
-    user = next(message for message in messages if message["role"] == "user")
-    return Request(request.key, request.row_no, "", (user,), {}, {})
