@@ -10,6 +10,7 @@ LlmbatchError                     anything llmbatch raises on purpose
 ├── Stop                          the run ends early and can be resumed
 │   ├── BudgetReached     exit 4
 │   ├── DeadlineReached   exit 5
+│   ├── BelowFloor        exit 7  too few gold rows were answered as they should be
 │   ├── ProviderDown      exit 6  refused (bad key, spent quota, unknown model) or unreachable for too long
 │   ├── Waiting           exit 0  batches go on at the provider; the same command fetches them later
 │   └── Interrupted       exit 128 + signal number
@@ -129,6 +130,13 @@ class DeadlineReached(Stop):
 
     exit_code = Exit.DEADLINE
     status = "deadline_reached"
+
+
+class BelowFloor(Stop):
+    """Too few gold rows were answered as they should be; the rows themselves were not sent."""
+
+    exit_code = Exit.QUALITY
+    status = "below_floor"
 
 
 class ProviderDown(Stop):

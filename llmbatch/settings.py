@@ -254,7 +254,17 @@ class QualitySettings(_Table):
     rows: int = Field(
         default=5_000, ge=100
     )  #: of the newly answered rows, and of all, graded at most; chosen by their keys
+    gold: str | None = None  #: file of rows with gold, in the pipeline's folder; they are asked first
+    floor: Share | None = None  #: of gold rows that must be answered as they should be
     graders: dict[str, GraderSettings] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _canary_is_whole(self) -> Self:
+        if (self.gold is None) != (self.floor is None):
+            raise ValueError("gold (the file) and floor (the share of its rows that must agree) go together")
+        if self.gold is not None and all(grader.gold is None for grader in self.graders.values()):
+            raise ValueError("gold rows need a grader with a gold column to hold answers against")
+        return self
 
 
 class PriceFile(_Table):

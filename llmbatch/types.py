@@ -43,7 +43,7 @@ class Status(StrEnum):
 class Row:
     """One input record."""
 
-    row_no: int  #: 0-based, over all files of the input, in order
+    row_no: int  #: 0-based, over all files of the input, in order; below zero for gold rows, which are none of it
     columns: dict[str, Json]  #: the record; empty when ``problem`` is set
     file: str  #: the file's path as the user gave it
     line: int  #: 1-based line (JSONL) or 1-based row (Parquet) within that file

@@ -21,7 +21,7 @@ from llmbatch.cli.order import command, how_to_go_on
 from llmbatch.cli.past import trend, version_costs
 from llmbatch.cli.wiring import Wired
 from llmbatch.errors import Exit, InputError, Stop, StorageError
-from llmbatch.grade import Quality
+from llmbatch.grade import Canary, Quality
 from llmbatch.ledger import Run
 from llmbatch.progress import Display, StatusFile
 from llmbatch.scrub import escaped
@@ -42,6 +42,7 @@ class Answered:
     wired: Wired
     display: Display
     status: StatusFile
+    canary: Canary | None = None
 
 
 def finish(night: Night, answered: Answered) -> int:
@@ -75,6 +76,7 @@ def _results(night: Night, answered: Answered, con: duckdb.DuckDBPyConnection) -
     rates = quality.rates(pipeline, night.tally, run)
     written = write_results(quality.graded(_pairs(night, con, run), night.gathered, rates), night.target)
     found = quality.conclude(pipeline, night.gathered, con, run, rates, whole=answered.reason is None)
+    found = replace(found, canary=answered.canary)
     return {"results": str(written.results), "failed": str(written.failed)}, found
 
 

@@ -17,7 +17,7 @@ import orjson
 import uvloop
 
 from llmbatch import ledger as ledgers
-from llmbatch.cli import deadline, ending, quality, tiers
+from llmbatch.cli import canary, deadline, ending, quality, tiers
 from llmbatch.cli.make import usable
 from llmbatch.cli.order import Order, status_file
 from llmbatch.cli.outside import Outside
@@ -57,6 +57,12 @@ class Night:
     tally: Tally
     outside: Outside
     gathered: Gathered
+    gold: tuple[Row, ...]  #: asked before all others
+
+    @property
+    def floor(self) -> float:
+        """The share of gold rows that must be answered as they should be."""
+        return self.pipeline.settings.quality.floor or 0.0
 
     def rows(self) -> Iterator[Row]:
         """The rows of this run, in order; those that break a rule carry their problem."""
@@ -111,6 +117,7 @@ def _checked(order: Order, pipeline: Pipeline, renderer: Renderer, source: Sourc
         tally=Tally(),
         outside=outside,
         gathered=gathered,
+        gold=canary.gold_rows(pipeline),
     )
     night.tally.planned(night.total)
     return night
@@ -140,11 +147,13 @@ async def _answer(night: Night, signals: Signals) -> ending.Answered:
                 night.outside.watching(night, run, wired, gauges),
                 deadline.keeping(order.deadline, night.tally, halt, timed.cut),
             ):
-                await tiers.answer(night, engine, wired, lambda: _while_readable(night, halt), cuts)
+                found = await canary.ask(night, engine)
+                if not halt:
+                    await tiers.answer(night, engine, wired, lambda: _while_readable(night, halt), cuts)
             await provider.close()
         finally:
             await ledger.close()
-    return ending.Answered(run, halt.reason, wired, display, status)
+    return ending.Answered(run, halt.reason, wired, display, status, found)
 
 
 def _engine(night: Night, ledger: Ledger, run: Run, provider: Provider, wired: Wired) -> live.Engine:

@@ -47,6 +47,7 @@ class Engine:
     id_column: str | None = None
     retry_failed: frozenset[str] | None = None  #: classes to ask again; empty means every class
     rehearsal: bool = True  #: stored replies of the simulator may serve
+    since: int = 0  #: stored replies up to this ``seq`` do not serve
     open_rows: int = _OPEN_ROWS
     tail: Tail = field(default_factory=Tail)  #: told when the last row is on its way
 
@@ -127,9 +128,9 @@ class _Way:
     async def _send_off(self, leads: list[_Lead]) -> None:
         """Settle what is known, ask for the rest."""
         keys = [lead.request.key for lead in leads]
-        rehearsal = self._engine.rehearsal
+        rehearsal, since = self._engine.rehearsal, self._engine.since
         try:
-            stored = await self._engine.ledger.ask(lambda con: known(con, keys, simulated=rehearsal))
+            stored = await self._engine.ledger.ask(lambda con: known(con, keys, simulated=rehearsal, since=since))
         except StorageError as error:
             self._engine.halt.stop(error)
             return

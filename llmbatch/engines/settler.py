@@ -116,7 +116,8 @@ class Settler:
             reason=reason,
             repaired=repaired,
         )
-        rules.ledger.settle(rules.run.run_no, outcome)
+        if row.row_no >= 0:  # else a gold row, which is none of the run's
+            rules.ledger.settle(rules.run.run_no, outcome)
         rules.observer.finished(outcome, reply)
         if failure is not None:
             rules.observer.failed(outcome, row.place, lambda: without_row(reason or "", row, request))

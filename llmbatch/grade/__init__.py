@@ -4,6 +4,7 @@ Pure: no I/O, no clock, no chance without a seed.
 """
 
 from llmbatch.grade.agreement import Agreement, Confusion, LabelScore, agreement
+from llmbatch.grade.canary import Canary, canary
 from llmbatch.grade.choose import graders
 from llmbatch.grade.compare import Drift, Past, compare
 from llmbatch.grade.drift import Move
@@ -16,6 +17,7 @@ from llmbatch.grade.stats import Interval
 
 __all__ = [
     "Agreement",
+    "Canary",
     "Confusion",
     "Drift",
     "Gathered",
@@ -32,6 +34,7 @@ __all__ = [
     "Scores",
     "Signature",
     "agreement",
+    "canary",
     "closed_lists",
     "compare",
     "graders",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llmbatch.grade.canary import Canary
 from llmbatch.grade.compare import Drift
 from llmbatch.grade.profile import Profile, Signature
 from llmbatch.grade.scores import Graded
@@ -18,6 +19,7 @@ class Quality:
     profile: Profile
     signature: Signature
     drift: Drift | None  #: None: not compared, because ``on_drift = "off"`` or the run stopped early
+    canary: Canary | None = None  #: None: no gold file, or the run stopped before it was through
 
     @property
     def below_floor(self) -> tuple[Graded, ...]:

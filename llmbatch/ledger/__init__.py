@@ -23,6 +23,7 @@ from llmbatch.ledger.runs import (
     history,
     reports_before,
     run_ids,
+    seq_before_night,
     spent,
     spent_by_version,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "reports_before",
     "request_of",
     "run_ids",
+    "seq_before_night",
     "spent",
     "spent_by_version",
 ]

@@ -30,15 +30,18 @@ class Known:
     rejection: Rejection | None = None
 
 
-def known(con: duckdb.DuckDBPyConnection, keys: Iterable[str], *, simulated: bool = True) -> dict[str, Known]:
+def known(
+    con: duckdb.DuckDBPyConnection, keys: Iterable[str], *, simulated: bool = True, since: int = 0
+) -> dict[str, Known]:
     """What is stored for ``keys``; keys without a reply or rejection are absent.
 
-    Without ``simulated``, what the simulator replied is left out: a rehearsal must not serve a real night.
+    Without ``simulated``, what the simulator replied is left out: a rehearsal must not serve a real night. So are
+    attempts up to ``since``.
 
     Two steps, because a join that also carries the raw replies reads all of them (260 ms instead of 30 ms for a
     thousand keys among a million attempts).
     """
-    seqs = con.execute(statements()["known_seqs"], [[bytes.fromhex(key) for key in keys], simulated]).fetchall()
+    seqs = con.execute(statements()["known_seqs"], [[bytes.fromhex(key) for key in keys], simulated, since]).fetchall()
     found: dict[str, Known] = {}
     for key, attempt in attempts_by_seq(con, [seq for (seq,) in seqs]):
         entry = found.setdefault(key, Known())

@@ -88,7 +88,7 @@ insert into outcomes select unnest(?::integer[]), unnest(?::bigint[]), unnest(?:
 -- name: known_seqs
 select seq from attempts
 where outcome in ('answered', 'rejected') and key in (select unnest(?::blob[]))
-    and (?::boolean or fingerprint is distinct from 'fp_simulator') order by seq;
+    and (?::boolean or fingerprint is distinct from 'fp_simulator') and seq > ? order by seq;
 
 -- name: raw_in_parts
 select seq, string_agg(part, '' order by part_no) from parts where seq in (select unnest(?::bigint[])) group by seq;
@@ -104,6 +104,14 @@ where not exists (select 1 from prompt_versions where version = ?);
 -- name: last_run
 select r.run_no, r.fingerprint, r.prompt_version, r.resumes, e.status
 from runs r left join run_ends e using (run_no) order by r.run_no desc limit 1;
+
+-- name: seq_before_night
+-- The last attempt before the first of the $night's runs that followed the last of them that ended below its floor.
+with low as (select coalesce(max(run_no), 0) as run_no from run_ends
+             where status = 'below_floor' and run_no in (select unnest($night::integer[]))),
+     first as (select min(night.run_no) as run_no from (select unnest($night::integer[]) as run_no) night, low
+               where night.run_no > low.run_no)
+select coalesce(max(seq), 0) from attempts where run_no < (select run_no from first);
 
 -- name: begin_run
 insert into runs values (?, ?, ?, ?, ?, ?, ?, ?, ?, make_timestamp(?));

@@ -130,6 +130,14 @@ def changes(con: duckdb.DuckDBPyConnection, run: Run, *, by_id: bool) -> dict[st
     return None if row is None else dict(zip(("new", "changed", "gone"), row, strict=True))
 
 
+@storage_faults()
+def seq_before_night(con: duckdb.DuckDBPyConnection, run: Run) -> int:
+    """The last attempt that is not of this night: nor of the runs it resumes, as far as none ended below its floor."""
+    row = con.execute(statements()["seq_before_night"], {"night": [*run.resumes, run.run_no]}).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A run of the history, with what it read."""

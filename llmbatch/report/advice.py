@@ -16,6 +16,7 @@ _MAX_CLASSES = 3
 
 _WHEN: Mapping[int, str] = {
     Exit.PROVIDER: "When the provider answers again",
+    Exit.QUALITY: "When prompt or model are mended",
     Exit.STORAGE: "When the files are whole and have room",
 }
 _CAUSES = {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
-from llmbatch.grade import Drift, Graded, Interval, LabelScore, Move, Quality
-from llmbatch.report.words import count, number_of, plain
+from llmbatch.grade import Canary, Drift, Graded, Interval, LabelScore, Move, Quality
+from llmbatch.report.words import count, number_of, plain, usd
 
 _UNITS = {
     "input_chars": "characters of input",
@@ -31,9 +32,20 @@ def span(interval: Interval) -> str:
 
 
 def grades(quality: Quality) -> Iterator[tuple[str, str]]:
-    """Of each grader its name and a line."""
+    """Of the gold rows and of each grader the name and a line."""
+    if quality.canary is not None:
+        yield "gold rows", canary(quality.canary)
     for graded in quality.graders:
         yield plain(graded.name), grade(graded)
+
+
+def canary(found: Canary) -> str:
+    """The gold rows in a line."""
+    agreed = f"{count(found.agreed)} of {count(found.rows)} agree ({span(found.interval)})"
+    floor = ("BELOW THE FLOOR OF " if found.below else "floor ") + percent(found.floor)
+    cost = "price unknown" if found.cost_usd is None else usd(Decimal(str(found.cost_usd)))
+    undecided = ", too few to tell" * found.undecided
+    return f"{agreed}, {floor}{undecided}, {number_of(found.attempts, 'call')}, {cost}"
 
 
 def grade(graded: Graded) -> str:
@@ -133,10 +145,11 @@ def aligned(lines: list[list[str]]) -> Iterator[str]:
 
 def view(quality: Quality | None) -> dict[str, Any] | None:
     """What the page shows; None when there is nothing to show."""
-    if quality is None or not (quality.graders or quality.drift):
+    if quality is None or not (quality.graders or quality.drift or quality.canary):
         return None
     found = quality.drift
     return {
+        "canary": canary(quality.canary) if quality.canary is not None else None,
         "graders": [_cells(graded) for graded in quality.graders],
         "tables": [_labels(graded) for graded in quality.graders if graded.agreement is not None],
         "drift": [f"Against the nights before: {comparison(found)}", *changed(found)] if found else [],

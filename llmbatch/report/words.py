@@ -106,6 +106,8 @@ def outcome(report: RunReport) -> str:
     """How the run ended, in one sentence."""
     rows = report.rows
     head = _HEADS.get(report.exit_code, f"Ended with exit status {report.exit_code}")
+    if report.status == "below_floor":
+        head = "Stopped, too few gold rows were answered as they should be"
     if rows.total == 0:
         return f"{head}: the input has no rows."
     rest = ((rows.failed, "failed"), (rows.skipped, "skipped"), (rows.pending, "pending"))
