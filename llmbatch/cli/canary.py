@@ -124,12 +124,9 @@ def _verdicts(night: Night, replies: Mapping[int, Reply]) -> Iterator[bool]:
     told = night.pipeline.settings.quality.graders
     for row in night.gold:
         reply = replies.get(row.row_no)
-        parsed = output_of(reply) if reply is not None else None
-        scores = (
-            (grader.grade(parsed[0] if parsed else None, row.columns), told[name].passes)
-            for name, grader in _with_gold(night).items()
-        )
-        yield parsed is not None and all(score is None or score.value >= passes for score, passes in scores)
+        output = output_of(reply.text) if reply is not None else None
+        scores = ((grader.grade(output, row.columns), told[name].passes) for name, grader in _with_gold(night).items())
+        yield output is not None and all(score is None or score.value >= passes for score, passes in scores)
 
 
 def _with_gold(night: Night) -> dict[str, Grader]:
