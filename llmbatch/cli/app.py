@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from llmbatch import __version__
-from llmbatch.cli import cancel, care, grade, look, make, run, simulate
+from llmbatch.cli import cancel, care, diff, grade, look, make, reading, run, simulate, status
 from llmbatch.cli.gate import complain, complain_of_fault, guard_threads, speak
 from llmbatch.cli.streams import outlive_readers
 from llmbatch.errors import FAILURES, Exit, LlmbatchError
@@ -28,11 +28,12 @@ for command, help_ending in (
     (run.run, run.EXIT_STATUS),
     (make.check, make.EXIT_STATUS),
     (make.init, make.EXIT_STATUS),
-    (look.status, look.EXIT_STATUS),
+    (status.status, status.EXIT_STATUS),
     (cancel.cancel, cancel.EXIT_STATUS),
-    (look.runs, look.EXIT_STATUS),
-    (look.report, look.EXIT_STATUS),
-    (look.show, look.EXIT_STATUS),
+    (look.runs, reading.EXIT_STATUS),
+    (look.report, reading.EXIT_STATUS),
+    (look.show, reading.EXIT_STATUS),
+    (diff.diff, reading.EXIT_STATUS),
     (grade.grade, grade.EXIT_STATUS),
     (care.doctor, care.DOCTOR_EXIT_STATUS),
     (care.gc, care.GC_EXIT_STATUS),

@@ -63,7 +63,7 @@ def finish(night: Night, answered: Answered) -> int:
         ledgers.end(con, answered.run, ended_at=time.time(), status=status, exit_code=code, report=text)
     finally:
         con.close()
-    answered.status.end(status)
+    answered.status.end(status, code)
     answered.display.end(status, code)
     night.outside.ended(report, reason)
     _last_word(night, answered, report, text)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmbatch.cli.gate import dumped, shown
-from llmbatch.cli.look import reading
 from llmbatch.cli.order import ledger_file
+from llmbatch.cli.reading import reading
 from llmbatch.errors import Exit, InputError, PipelineError, UsageError
 
 if TYPE_CHECKING:

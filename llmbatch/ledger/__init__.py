@@ -5,6 +5,7 @@ from llmbatch.ledger.answers import RowAnswer, answers_between
 from llmbatch.ledger.batches import BatchRequest, OpenBatch
 from llmbatch.ledger.bills import Bill, bills, charged, draw
 from llmbatch.ledger.collect import Collected, collect
+from llmbatch.ledger.compare import NamedRun, Pair, Side, differing, matched_by, run_named, sizes
 from llmbatch.ledger.doctor import Diagnosis, Finding, examine
 from llmbatch.ledger.files import remove_leftovers
 from llmbatch.ledger.known import Known, Rejection, known
@@ -30,7 +31,7 @@ from llmbatch.ledger.runs import (
 from llmbatch.ledger.schema import connect
 from llmbatch.ledger.sequence import beside
 from llmbatch.ledger.store import Ledger
-from llmbatch.ledger.story import attempts_of, outcome_of, request_of
+from llmbatch.ledger.story import attempts_of, outcomes_of, request_of, version_of
 
 __all__ = [
     "FINISHED",
@@ -43,12 +44,15 @@ __all__ = [
     "Known",
     "Ledger",
     "Lock",
+    "NamedRun",
     "OpenBatch",
+    "Pair",
     "Rejection",
     "Repaired",
     "RowAnswer",
     "Run",
     "RunStart",
+    "Side",
     "VersionBill",
     "answers_between",
     "attempts_of",
@@ -61,18 +65,23 @@ __all__ = [
     "charged",
     "collect",
     "connect",
+    "differing",
     "draw",
     "end",
     "examine",
     "history",
     "known",
-    "outcome_of",
+    "matched_by",
+    "outcomes_of",
     "remove_leftovers",
     "repair",
     "reports_before",
     "request_of",
     "run_ids",
+    "run_named",
     "seq_before_night",
+    "sizes",
     "spent",
     "spent_by_version",
+    "version_of",
 ]

@@ -203,11 +203,28 @@ select v.version, any_value(v.label), count(*), coalesce(sum(answers), 0)::bigin
 from prompt_versions v join runs r on r.prompt_version = v.version left join paid using (run_no)
 group by v.version order by max(r.run_no) desc limit $most;
 
--- name: row_outcome
-select r.run_id, o.row_no, o.row_id, o.status, o.failure, o.reason, lower(hex(o.key)) as key, o.seq
+-- name: died_runs
+-- What runs without an end had done: rows by status, and dollars.
+with open_runs as (select run_no from runs anti join run_ends using (run_no)),
+     ended as (select run_no, status, count(*) as rows from outcomes semi join open_runs using (run_no) group by all),
+     paid as (select run_no, sum(cost_usd) as dollars, count(*) filter (where outcome = 'answered') as answers,
+                     count(*) filter (where outcome = 'answered' and cost_usd is null) as unpriced
+              from attempts semi join open_runs using (run_no) group by run_no)
+select r.run_id, (select map(list(status), list(rows)) from ended e where e.run_no = r.run_no),
+       case when unpriced = answers and answers > 0 then null else coalesce(dollars, 0) end
+from runs r join open_runs using (run_no) left join paid using (run_no);
+
+-- name: row_outcomes
+-- All outcomes of the row with an id, else with a number, newest run first.
+select r.run_id, r.run_no, r.prompt_version, r.started_at, r.input, o.row_no, o.row_id, o.status, o.failure, o.reason,
+    lower(hex(o.key)) as key, o.seq
 from outcomes o join runs r using (run_no)
-where (o.row_id = $row or o.row_no = try_cast($row as bigint))
-order by (o.row_id = $row) desc, o.run_no desc limit 1;
+where o.row_id = $row or (o.row_no = try_cast($row as bigint)
+    and not exists (select 1 from outcomes i where i.row_id = $row))
+order by o.run_no desc limit $most;
+
+-- name: version_of
+select model, system, params, schema, prompt, label from prompt_versions where version = ?;
 
 -- name: request_of
 select coalesce(q.user_message, (
@@ -221,6 +238,36 @@ select a.seq, r.run_id, a.row_no, a.number, a.asked_at, a.latency_ms, a.http_sta
     a.cost_usd, coalesce(a.raw, (
         select string_agg(p.part, '' order by p.part_no) from parts p where p.seq = a.seq)) as raw
 from attempts a join runs r using (run_no) where a.key = from_hex(?) order by a.seq;
+
+-- name: diff_rows
+-- The rows of two runs side by side where they do not end in the same attempt. $by: id, key or row_no.
+create or replace temp table diff_rows as
+with a as (select row_no, row_id, key, status, failure, seq,
+                  case $by when 'id' then coalesce('i' || row_id, 'n' || row_no) when 'key' then coalesce(hex(key), 'n' || row_no)
+                           else row_no::varchar end as name
+           from outcomes where run_no = $a
+           qualify row_number() over (partition by name order by row_no) = 1),
+     b as (select row_no, row_id, key, status, failure, seq,
+                  case $by when 'id' then coalesce('i' || row_id, 'n' || row_no) when 'key' then coalesce(hex(key), 'n' || row_no)
+                           else row_no::varchar end as name
+           from outcomes where run_no = $b
+           qualify row_number() over (partition by name order by row_no) = 1)
+select row_number() over (order by coalesce(b.row_no, a.row_no), a.row_no) as n, a.row_no as a_row_no, b.row_no as b_row_no,
+       coalesce(b.row_id, a.row_id) as row_id, a.status as a_status, b.status as b_status,
+       a.failure as a_failure, b.failure as b_failure, a.seq as a_seq, b.seq as b_seq
+from a full join b using (name)
+where a.seq is distinct from b.seq or a.failure is distinct from b.failure or a.row_no is null or b.row_no is null;
+
+-- name: diff_page
+select a_row_no, b_row_no, row_id, a_status, b_status, a_failure, b_failure, a_seq, b_seq
+from diff_rows where n > $after and n <= $upto order by n;
+
+-- name: diff_size
+select (select count(*) from diff_rows), (select count(*) from outcomes where run_no = $a),
+       (select count(*) from outcomes where run_no = $b);
+
+-- name: runs_named
+select run_no, run_id, prompt_version, fingerprint, settings from runs where starts_with(run_id, ?) order by run_no desc;
 
 -- name: counts
 select (select count(*) from attempts) as attempts, (select count(distinct key) from attempts) as keys,

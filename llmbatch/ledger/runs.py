@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import duckdb
+import orjson
 
 from llmbatch.ledger.faults import storage_faults
 from llmbatch.ledger.statements import statements
@@ -167,7 +168,27 @@ def run_ids(con: duckdb.DuckDBPyConnection) -> dict[int, str]:
 
 @storage_faults()
 def history(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Every run, newest first; keys as in ledger.sql's run_history."""
+    """Every run, newest first: the columns of ledger.sql's run_history, ``report`` read, ``rows`` and ``cost_usd``.
+
+    Of a run that died, the ledger says how far it came: its rows that had an outcome, the others are pending.
+    """
     cursor = con.execute(statements()["run_history"])
     names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    nights = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    died = {run_id: rest for run_id, *rest in con.execute(statements()["died_runs"]).fetchall()}
+    for night in nights:
+        report = night["report"] = orjson.loads(night["report"]) if night["report"] else None
+        if report:
+            night |= {"rows": report.get("rows"), "cost_usd": report.get("cost", {}).get("total_usd")}
+        else:
+            counts, dollars = died.get(night["run_id"], (None, None))
+            night |= {
+                "rows": _rows(night["total"], counts or {}),
+                "cost_usd": None if dollars is None else float(dollars),
+            }
+    return nights
+
+
+def _rows(total: int, counts: dict[str, int]) -> dict[str, int]:
+    ended = {name: counts.get(name, 0) for name in ("done", "reused", "failed", "skipped")}
+    return {"total": total, **ended, "pending": total - sum(ended.values())}

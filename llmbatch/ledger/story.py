@@ -11,9 +11,15 @@ from llmbatch.ledger.statements import statements
 
 
 @storage_faults()
-def outcome_of(con: duckdb.DuckDBPyConnection, row: str) -> dict[str, Any] | None:
-    """The newest outcome of the row with this id, else with this number; None if there is none."""
-    return _first(con.execute(statements()["row_outcome"], {"row": row}))
+def outcomes_of(con: duckdb.DuckDBPyConnection, row: str, most: int = 50) -> list[dict[str, Any]]:
+    """The newest outcomes of the row with this id, else with this number; keys as in ledger.sql's row_outcomes."""
+    return _dicts(con.execute(statements()["row_outcomes"], {"row": row, "most": most}))
+
+
+@storage_faults()
+def version_of(con: duckdb.DuckDBPyConnection, version: str) -> dict[str, Any] | None:
+    """What all requests of a prompt version share: model, system, params, schema, prompt, label."""
+    return _first(con.execute(statements()["version_of"], [version]))
 
 
 @storage_faults()

@@ -2,8 +2,20 @@
 
 from llmbatch.progress.display import Display, Silent, choose
 from llmbatch.progress.gauges import Gauges
-from llmbatch.progress.meter import Meter, Snapshot
+from llmbatch.progress.meter import Meter
 from llmbatch.progress.recorder import Recorder
+from llmbatch.progress.snapshot import Snapshot, from_json
 from llmbatch.progress.status import StatusFile, read_status
 
-__all__ = ["Display", "Gauges", "Meter", "Recorder", "Silent", "Snapshot", "StatusFile", "choose", "read_status"]
+__all__ = [
+    "Display",
+    "Gauges",
+    "Meter",
+    "Recorder",
+    "Silent",
+    "Snapshot",
+    "StatusFile",
+    "choose",
+    "from_json",
+    "read_status",
+]

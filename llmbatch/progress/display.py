@@ -54,4 +54,4 @@ def choose(stream: TextIO, tally: Tally, gauges: Gauges, pipeline: str, *, quiet
         return Lines(stream, meter, pipeline)
     from llmbatch.progress.live import Live  # rich takes 40 ms to import
 
-    return Live(stream, meter, pipeline)
+    return Live(stream, meter.snapshot, pipeline)

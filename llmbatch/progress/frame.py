@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from llmbatch.progress import words
-from llmbatch.progress.meter import Snapshot
+from llmbatch.progress.snapshot import Snapshot
 
 _NOTES = 3  #: shown, the newest
 _GAP = " · "
+_PAUSE_S = 0.5  #: a shorter one is not worth a word
 
 
 def render(now: Snapshot, pipeline: str, width: int) -> Text:
@@ -39,14 +40,40 @@ def _facts(now: Snapshot) -> Iterator[Text]:
     rows, tokens = now.rows, now.tokens
     yield Text(f"{now.settled:,} of {rows['total']:,} rows")
     yield Text("-- rows/s" if now.rows_per_s is None else words.rate(now.rows_per_s))
-    yield Text(words.batches(now.batches) if now.batches else f"{now.in_flight:,} in flight")
+    yield from _to_go(now)
+    allowed = f" of {now.limits.concurrency:,}" if now.limits else ""
+    yield Text(words.batches(now.batches) if now.batches else f"{now.in_flight:,}{allowed} in flight")
     yield Text(f"{rows['reused']:,} reused")
     yield Text(f"{rows['failed']:,} failed", "red" if rows["failed"] else "")
     if rows["skipped"]:
         yield Text(f"{rows['skipped']:,} skipped")
     yield Text(f"{words.short(tokens['input'])} + {words.short(tokens['output'])} tokens")
-    yield Text(words.dollars(now.cost_usd) + (f" ({now.unpriced:,} unpriced)" if now.unpriced else ""))
+    yield Text(money(now))
+
+
+def _to_go(now: Snapshot) -> Iterator[Text]:
+    """The time left, or why there is none to tell."""
+    limits = now.limits
+    if limits is not None and limits.breaker != "closed" and now.rows["pending"]:
+        soon = limits.breaker == "open" and limits.paused_s > _PAUSE_S
+        yield Text(f"provider down, {f'probe in {words.left(limits.paused_s)}' if soon else 'probing'}", "red")
+        return
+    if limits is not None and limits.paused_s > _PAUSE_S and now.rows["pending"]:
+        yield Text(f"paused {words.left(limits.paused_s)}", "yellow")
     yield Text("-- left" if now.eta_s is None else f"{words.left(now.eta_s)} left")
+
+
+def money(now: Snapshot) -> str:
+    """What was spent, of which budget, and what it will come to: ``$0.12 of $5.00, $0.30 in all``."""
+    unpriced = f" ({now.unpriced:,} unpriced)" if now.unpriced else ""
+    if now.budget_usd is None:
+        spent = words.dollars(now.cost_usd) + unpriced
+    else:
+        spent = f"{words.dollars(now.spent_usd)}{unpriced} of ${now.budget_usd:,.2f}"
+    projected, paid = now.projected_usd, now.cost_usd if now.budget_usd is None else now.spent_usd
+    if not projected or not now.rows["pending"] or not paid:
+        return spent
+    return f"{spent}, about {words.round_dollars(projected)} in all"
 
 
 def _flow(facts: Sequence[Text], width: int) -> Iterator[Text]:

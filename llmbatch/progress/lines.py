@@ -21,7 +21,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self, TextIO
 
-from llmbatch.progress.meter import Meter, Snapshot
+from llmbatch.progress.meter import Meter
+from llmbatch.progress.snapshot import Snapshot
 from llmbatch.progress.ticker import Ticker
 from llmbatch.progress.words import printable
 

@@ -17,6 +17,7 @@ from llmbatch.atomic import write_bytes
 from llmbatch.errors import StorageError
 from llmbatch.progress.gauges import Gauges
 from llmbatch.progress.meter import Meter
+from llmbatch.progress.snapshot import to_json
 from llmbatch.progress.ticker import Ticker
 from llmbatch.tally import Tally
 
@@ -26,16 +27,15 @@ _PERIOD_S = 1.0
 class StatusFile:
     """Replaces a small JSON file once a second while entered, and once more at the end.
 
-    Keys: ``run_id, pid, host, pipeline, started_at, updated_at, state, rows{total, done, reused, failed, skipped,
-    pending}, attempts{sent, valid, invalid, and by outcome}, tokens{input, cached, output, reasoning}, cost_usd,
-    unpriced_attempts, in_flight, rows_per_s, eta_s, batches[]{id, status, made_at,
-    requests, completed, failed}``. ``state`` is ``running``, then ``ending`` while results and reports are written,
-    then what :meth:`end` was told.
+    Keys: ``run_id, pid, host, pipeline, started_at, updated_at, state, exit_code`` and those of
+    :func:`llmbatch.progress.snapshot.to_json`. ``state`` is ``running``, then ``ending`` while results and reports are
+    written, then what :meth:`end` was told; ``exit_code`` is null until then.
     """
 
     def __init__(self, path: Path, tally: Tally, gauges: Gauges, run_id: str, pipeline: str) -> None:
         self._path, self._meter = path, Meter(tally, gauges)
-        self._state = "running"
+        self._state: str = "running"
+        self._exit_code: int | None = None
         self._run = {
             "run_id": run_id,
             "pid": os.getpid(),
@@ -56,30 +56,14 @@ class StatusFile:
         self._ticker.__exit__(kind, error, trace)
         self.end("ending")
 
-    def end(self, state: str) -> None:
+    def end(self, state: str, exit_code: int | None = None) -> None:
         """Write how the run ended; after the block."""
-        self._state = state
+        self._state, self._exit_code = state, exit_code
         self._write()
 
     def _write(self) -> None:
-        now = self._meter.snapshot()
-        facts = self._run | {
-            "updated_at": _now(),
-            "state": self._state,
-            "rows": now.rows,
-            "attempts": now.attempts,
-            "tokens": now.tokens,
-            "cost_usd": None if now.cost_usd is None else float(now.cost_usd),
-            "unpriced_attempts": now.unpriced,
-            "in_flight": now.in_flight,
-            "rows_per_s": now.rows_per_s,
-            "eta_s": now.eta_s,
-            "batches": [
-                {"id": b.id, "status": b.status, "made_at": b.made_at, "requests": b.requests}
-                | {"completed": b.completed, "failed": b.failed}
-                for b in now.batches
-            ],
-        }
+        state = {"updated_at": _now(), "state": self._state, "exit_code": self._exit_code}
+        facts = self._run | state | to_json(self._meter.snapshot())
         # a full disk is the ledger's to report; a run does not end because nobody can watch it
         with contextlib.suppress(StorageError):
             write_bytes(self._path, orjson.dumps(facts, option=orjson.OPT_INDENT_2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 
 from llmbatch.tally import BatchState
 
@@ -55,3 +55,12 @@ def dollars(usd: Decimal | None) -> str:
     if usd is None:
         return "$?"
     return f"${usd:,.2f}" if usd >= 100 or usd == 0 else f"${usd:.4f}"
+
+
+def round_dollars(usd: Decimal) -> str:
+    """A forecast: two figures, rounded up, so that it stands still and is not below the spent: $0.32, $1.20, $13."""
+    if usd < Decimal("0.0001"):
+        return "$0.0001"
+    figures = usd.quantize(Decimal(1).scaleb(usd.adjusted() - 1), ROUND_UP)
+    places = max(2, 1 - usd.adjusted()) if usd < 10 else 0
+    return f"${figures:,.{places}f}"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
+from llmbatch.cli.history import table
 from llmbatch.simulator import Fault, Latency, Scenario, Server
 from tests.cli.conftest import Serve, Shell, tickets
 
@@ -65,10 +66,11 @@ def test_runs_and_report_and_show_tell_the_story(shell: Shell, serve: Serve) -> 
     shell.run("-i", "in.jsonl", url=server.base_url, expect=3)
     shell.run("-i", "in.jsonl", url=server.base_url, expect=3)
     lines = shell.call("runs", "label").stdout.splitlines()
-    assert len(lines) == 2
-    assert "too_many_failed" in lines[0]
-    assert "5 reused" in lines[0]
-    assert "5 done" in lines[1]
+    assert len(lines) == 3
+    names, *runs = [line.split() for line in lines]
+    assert [dict(zip(names, cells, strict=False))["done"] for cells in runs] == ["0", "5"]
+    assert [dict(zip(names, cells, strict=False))["reused"] for cells in runs] == ["5", "0"]
+    assert "too_many_failed" in lines[1]
     nights = orjson.loads(shell.call("runs", "label", "--json").stdout)
     newest = orjson.loads(shell.call("report", "label", "--json").stdout)
     assert newest["run_id"] == nights[0]["run_id"]
@@ -87,6 +89,37 @@ def test_runs_and_report_and_show_tell_the_story(shell: Shell, serve: Serve) -> 
     assert retried["status"] == "reused"
     assert [a["outcome"] for a in retried["attempts"]] == ["transient", "answered"]
     assert shell.call("show", "label", "r99", expect=2).stderr.startswith("llmbatch: no run of label has a row 'r99'")
+
+
+def test_runs_fit_the_terminal_and_lose_the_least_needed_columns_first() -> None:
+    night = {"run_id": "20261125T200818-72f800", "status": "finished", "total": 1_000, "ended_at": None,
+             "rows": {"done": 9, "reused": 1, "failed": 0, "skipped": 0, "pending": 0}, "cost_usd": 0.5,
+             "report": {"cost": {"per_1000_done_usd": 55.5}}, "prompt_version": "a" * 12}  # fmt: skip
+    died = night | {"status": None, "report": None, "cost_usd": None}
+    wide = table([night, died], 200, color=False).splitlines()
+    assert wide[0].split()[-2:] == ["1,000", "prompt"]
+    assert "$55.50" in wide[1]
+    assert " died " in wide[2]
+    for width in (60, 80, 100, 120):
+        shown = table([night, died], width, color=False).splitlines()
+        assert max(map(len, shown)) <= width
+        assert shown[0].split()[:2] == ["run", "status"]
+        assert "\x1b" not in "".join(shown)
+    assert "\x1b[32mfinished" in table([night], 200, color=True)
+
+
+def test_with_text_the_report_has_the_rows_words_and_the_stored_one_has_not(shell: Shell, serve: Serve) -> None:
+    server = serve(scenario(Fault(kind="wrong_shape", match="number 1:")))
+    shell.write("in.jsonl", tickets(2))
+    stored = shell.run("-i", "in.jsonl", url=server.base_url, expect=3)
+    assert [(row["row_no"], row["id"], row["failure"], row["text"]) for row in stored["examples"]] == [
+        (1, "r1", "schema", None)
+    ]
+    assert "Ticket number 1" not in shell.call("report", "label").stdout
+    assert "Summarise: Ticket number 1: " in shell.call("report", "label", "--with-text").stdout
+    facts = orjson.loads(shell.call("report", "label", "--with-text", "--json", "--html", "page.html").stdout)
+    assert facts["examples"][0]["text"].startswith("Summarise: Ticket number 1: ")
+    assert "Summarise: Ticket number 1: " in (shell.folder / "page.html").read_text()
 
 
 def test_check_renders_a_row_and_sends_nothing(shell: Shell) -> None:

@@ -1,13 +1,16 @@
 import io
 import sys
 import time
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from llmbatch.progress import Gauges, Silent, choose, words
+from llmbatch.limits import LimitState
+from llmbatch.progress import Gauges, Meter, Silent, choose, words
 from llmbatch.progress.frame import render
 from llmbatch.progress.lines import Lines
 from llmbatch.progress.live import Live
@@ -26,12 +29,12 @@ def run() -> Run:
     return run
 
 
-def test_a_wide_terminal_has_it_all_in_three_lines(run: Run) -> None:
+def test_a_wide_terminal_has_it_all_in_few_lines(run: Run) -> None:
     run.tally.noted("structured output is not supported: asking in words")
     assert render(run.meter.snapshot(), "tag", 130).plain.splitlines() == [
         "tag " + "━" * 49 + "─" * 71 + "  41 %",
-        "4,120 of 10,000 rows · 412 rows/s · 16 in flight · 100 reused · 20 failed · 1.2M + 80k tokens · $0.1234"
-        " · 15 s left",
+        "4,120 of 10,000 rows · 412 rows/s · 15 s left · 16 in flight · 100 reused · 20 failed · 1.2M + 80k tokens",
+        "$0.1234, about $0.30 in all",
         "! structured output is not supported: asking in words",
     ]
 
@@ -40,8 +43,9 @@ def test_a_narrow_one_has_it_all_in_more_lines(run: Run) -> None:
     assert render(run.meter.snapshot(), "a-pipeline-with-a-long-name", 40).plain.splitlines() == [
         "a-pipeline-w… " + "━" * 8 + "─" * 12 + "  41 %",
         "4,120 of 10,000 rows · 412 rows/s",
-        "16 in flight · 100 reused · 20 failed",
-        "1.2M + 80k tokens · $0.1234 · 15 s left",
+        "15 s left · 16 in flight · 100 reused",
+        "20 failed · 1.2M + 80k tokens",
+        "$0.1234, about $0.30 in all",
     ]
 
 
@@ -66,8 +70,8 @@ def test_nothing_foreign_is_taken_for_markup_or_control(run: Run) -> None:
 
 def shown(run: Run, pipeline: str, width: int) -> str:
     stream = Terminal()
-    live = Live(stream, run.meter, pipeline)
-    live._console.width = width
+    live = Live(stream, run.meter.snapshot, pipeline)
+    live._columns = lambda: width  # type: ignore[method-assign]
     with live:
         pass
     return stream.getvalue()
@@ -97,7 +101,7 @@ def test_unknown_is_not_nought() -> None:
 def test_standard_output_is_left_alone_and_the_last_picture_stays(run: Run) -> None:
     before = sys.stdout
     stream = Terminal()
-    with Live(stream, run.meter, "tag"):
+    with Live(stream, run.meter.snapshot, "tag"):
         assert sys.stdout is before
         run.after(5, 5_880)
     assert "10,000 of 10,000 rows" in stream.getvalue().replace("\n", " ")
@@ -105,9 +109,67 @@ def test_standard_output_is_left_alone_and_the_last_picture_stays(run: Run) -> N
 
 def test_it_is_calm(run: Run) -> None:
     stream = Terminal()
-    with Live(stream, run.meter, "tag"):
+    with Live(stream, run.meter.snapshot, "tag"):
         time.sleep(1.1)
     assert stream.getvalue().count("tag ") <= 7  # four a second, the first and the last
+
+
+def limited(run: Run, **state: Any) -> str:
+    limits = LimitState(**{"concurrency": 32, "paused_s": 0.0, "breaker": "closed", **state})
+    gauges = Gauges(lambda: 16, lambda: limits, Decimal("5"), Decimal("1"))
+    meter = Meter(run.tally, gauges, lambda: run.now)
+    run.after(10, 400)
+    return render(meter.snapshot(), "tag", 200).plain.splitlines()[1]
+
+
+def test_it_says_what_the_limits_do(run: Run) -> None:
+    assert "40 rows/s · 2 min left · 16 of 32 in flight" in limited(run)
+    assert "40 rows/s · paused 12 s · 2 min left · 16 of 32" in limited(run, paused_s=12.4).replace(
+        "paused 10", "paused 12"
+    )
+    down = limited(run, breaker="open", paused_s=4.0)
+    assert "provider down, probe in 4 s · 16 of 32" in down
+    assert "left" not in down
+    assert "provider down, probing" in limited(run, breaker="probing", paused_s=4.0)
+    assert "$1.1234 of $5.00, about $1.30 in all" in limited(run)
+
+
+def test_a_terminal_that_got_narrower_is_drawn_over_from_the_pictures_start(run: Run, monkeypatch: Any) -> None:
+    monkeypatch.delenv("XTERM_VERSION", raising=False)
+    stream, columns = Terminal(), [100]
+    live = Live(stream, run.meter.snapshot, "tag")
+    live._columns = lambda: columns[0]  # type: ignore[method-assign]
+    live.draw()
+    wide = render(run.meter.snapshot(), "tag", 100).plain.splitlines()
+    columns[0] = 40
+    stream.truncate(0)
+    live.draw()
+    rows = sum(-(-cell_len(line) // 40) for line in wide)
+    assert stream.getvalue().lstrip("\x00").startswith(f"\r\x1b[{rows - 1}A")
+    monkeypatch.setenv("XTERM_VERSION", "XTerm(390)")
+    cutting = Live(stream, run.meter.snapshot, "tag")
+    cutting._columns = lambda: columns[0]  # type: ignore[method-assign]
+    columns[0] = 100
+    cutting.draw()
+    columns[0] = 40
+    stream.truncate(0)
+    cutting.draw()
+    assert stream.getvalue().lstrip("\x00").startswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("usd", "text"),
+    [
+        ("0.314", "$0.32"),
+        ("1.11", "$1.20"),
+        ("12.4", "$13"),
+        ("1234", "$1,300"),
+        ("0.0051", "$0.0051"),
+        ("0", "$0.0001"),
+    ],
+)
+def test_a_forecast_of_dollars_has_two_figures(usd: str, text: str) -> None:
+    assert words.round_dollars(Decimal(usd)) == text
 
 
 @pytest.mark.parametrize(

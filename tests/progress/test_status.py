@@ -4,12 +4,15 @@ import socket
 import subprocess
 import threading
 import time
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from llmbatch.errors import StorageError
-from llmbatch.progress import Gauges, StatusFile, read_status
+from llmbatch.limits import LimitState
+from llmbatch.progress import Gauges, Meter, StatusFile, read_status
+from llmbatch.progress.snapshot import from_json, to_json
 from llmbatch.types import Status
 from tests.progress.runs import Run
 
@@ -34,6 +37,8 @@ def test_a_run_can_be_watched_from_its_first_moment_on(tmp_path: Path) -> None:
         "tokens": {"input": 1_200_000, "cached": 5, "output": 80_000, "reasoning": 7},
         "cost_usd": 0.5, "unpriced_attempts": 0, "in_flight": 7, "rows_per_s": None, "eta_s": None, "alive": True,
         "batches": [],
+        "exit_code": None, "budget_usd": None, "spent_usd": 0.5, "projected_usd": None, "concurrency": None,
+        "paused_s": None, "breaker": None, "seconds": 0.0, "notes": [],
     }  # fmt: skip
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -55,8 +60,28 @@ def test_it_says_how_the_run_ended(tmp_path: Path) -> None:
     facts = read_status(path)
     assert facts is not None
     assert (facts["state"], facts["rows"]["done"], facts["eta_s"]) == ("ending", 10, 0.0)
-    status.end("finished")
-    assert json.loads(path.read_bytes())["state"] == "finished"
+    status.end("finished", 0)
+    facts = json.loads(path.read_bytes())
+    assert (facts["state"], facts["exit_code"]) == ("finished", 0)
+
+
+def test_a_snapshot_comes_back_whole(tmp_path: Path) -> None:
+    limits = LimitState(32, 1.5, "open")
+    gauges = Gauges(lambda: 7, lambda: limits, Decimal("5"), Decimal("1"))
+    run = Run(40)
+    run.paid("0.5", attempts=20)
+    meter = Meter(run.tally, gauges, lambda: run.now)
+    run.after(10, 20)
+    run.tally.noted("a note")
+    now = meter.snapshot()
+    assert now.projected_usd == Decimal(2)
+    assert from_json(json.loads(json.dumps(to_json(now)))) == now
+
+
+def test_a_status_file_of_an_earlier_release_can_be_read() -> None:
+    old = {"rows": {"total": 1, "pending": 1}, "attempts": {}, "tokens": {}, "cost_usd": None, "unpriced_attempts": 0,
+           "in_flight": 1, "rows_per_s": None, "eta_s": None}  # fmt: skip
+    assert from_json(old).limits is None
 
 
 def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
