@@ -13,6 +13,7 @@ from llmbatch.report.model import LimitChange, RunReport
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  #: controls, invisible formatting, lone surrogates, line separators
 _JOINERS = {"\u200c", "\u200d"}  #: needed to spell words and emoji; they reorder nothing
 
+WAITING = "waiting"  #: status of a run that left batches at the provider and ended as it should
 _HEADS: Mapping[int, str] = {
     Exit.OK: "Finished",
     Exit.TOO_MANY_FAILED: "Finished, but too many rows failed",
@@ -108,6 +109,8 @@ def outcome(report: RunReport) -> str:
     head = _HEADS.get(report.exit_code, f"Ended with exit status {report.exit_code}")
     if report.status == "below_floor":
         head = "Stopped, too few gold rows were answered as they should be"
+    if report.status == WAITING:
+        head = "Waiting for batches at the provider"
     if rows.total == 0:
         return f"{head}: the input has no rows."
     rest = ((rows.failed, "failed"), (rows.skipped, "skipped"), (rows.pending, "pending"))
@@ -118,6 +121,8 @@ def outcome(report: RunReport) -> str:
 
 def level(report: RunReport) -> str:
     """How good an end it is: "ok", "warn" (stopped as asked, resumable) or "bad"."""
+    if report.status == WAITING:
+        return "warn"
     if report.exit_code == Exit.OK:
         return "ok"
     return "warn" if report.exit_code in _RESUMABLE else "bad"

@@ -23,6 +23,14 @@ def finished(rows: int, failed: int = 0) -> Tally:
     return tally
 
 
+def test_a_run_that_left_batches_at_the_provider_is_not_finished() -> None:
+    tally = Tally()
+    tally.planned(3)
+    assert text(build(tally, facts(status="waiting"))).splitlines()[0] == (
+        "Waiting for batches at the provider: 0 of 3 rows valid, 3 pending."
+    )
+
+
 @pytest.mark.parametrize(
     ("tally", "code", "first"),
     [
