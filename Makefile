@@ -5,6 +5,7 @@ READY := .venv/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: bench-batches help demo test test-all check format lint types campaign campaign-kill campaign-faults campaign-wal bench bench-cpu \
+	bench-nights bench-start \
 	bench-flow bench-otel bench-quality audit lock build clean
 
 help: ## print the targets
@@ -47,10 +48,17 @@ campaign-faults: $(READY) ## every fault of the simulator in one run of 10,000 r
 campaign-wal: $(READY) ## the ledger's log cut and flipped at many places
 	@$(BIN)/python -m tests.campaign.wal
 
-bench: bench-cpu bench-flow bench-otel bench-quality ## every benchmark below
+bench: bench-cpu bench-nights bench-start bench-flow bench-otel bench-quality ## every benchmark below
 
-bench-cpu: $(READY) ## CPU per row, beside a plain SDK loop and bare aiohttp
+bench-cpu: $(READY) ## CPU per row, beside a plain SDK loop, bare aiohttp, litellm and curator
 	@$(BIN)/python -m tests.bench.cpu
+
+bench-nights: $(READY) ## resume, reuse, memory and storage up to a million rows (20 minutes, 6 GB of disk)
+	@$(BIN)/python -m tests.bench.nights
+	@$(BIN)/python -m tests.bench.nights --parquet
+
+bench-start: $(READY) ## how long --help and check take
+	@$(BIN)/python -m tests.bench.start
 
 bench-flow: $(READY) ## limits, retries and outages, beside a plain SDK loop with its own retries
 	@$(BIN)/python -m tests.bench.flow
