@@ -133,6 +133,8 @@ class _Way:
             stored = await self._engine.ledger.ask(lambda con: known(con, keys, simulated=rehearsal, since=since))
         except StorageError as error:
             self._engine.halt.stop(error)
+            for lead in leads:  # the next row may wait for their room
+                self._release(lead)
             return
         for i, lead in enumerate(leads):
             if i % _BREATH == _BREATH - 1:

@@ -58,6 +58,7 @@ class Nights:
     retry_failed: frozenset[str] | None = None
     params: dict[str, Any] = field(default_factory=dict)
     rehearsal: bool = True
+    open_rows: int = 5_000
 
     def pipeline(self) -> Pipeline:
         request = {"model": "m-1", "params": self.params}
@@ -87,6 +88,7 @@ class Nights:
                 retry_failed=self.retry_failed,
                 rehearsal=self.rehearsal,
                 tail=wired.tail,
+                open_rows=self.open_rows,
             )
             if meanwhile is not None:
                 meanwhile(halt, timed)
