@@ -56,7 +56,7 @@ def finish(night: Night, answered: Answered) -> int:
         if (reason := answered.reason) is not None:
             reason.hint = reason.hint or how_to_go_on()
         status, code = verdict(night, reason, found)
-        report = _report(night, answered, con, status, code, results | _files(night), found)
+        report = report_of(night, answered, con, status, code, results | _files(night), found)
         text = orjson.dumps(reports.to_json(report), option=orjson.OPT_INDENT_2).decode()
         write_text(night.order.output_folder / "report.json", text)
         write_text(night.order.output_folder / "report.html", reports.html(report))
@@ -114,7 +114,7 @@ def _pairs(night: Night, con: duckdb.DuckDBPyConnection, run: Run) -> Iterator[t
     refuse_changed(night.source, night.survey)  # before the new results take the place of the old
 
 
-def _report(
+def report_of(
     night: Night,
     answered: Answered,
     con: duckdb.DuckDBPyConnection,
@@ -123,6 +123,7 @@ def _report(
     files: dict[str, str],
     found: Quality | None,
 ) -> reports.RunReport:
+    """The report of a run that has ended so."""
     run, wired, settings = answered.run, answered.wired, night.pipeline.settings
     facts = reports.RunFacts(
         run_id=run.run_id,
@@ -152,6 +153,7 @@ def _report(
         by_prompt_version=version_costs(con),
         trend=trend(con, run),
         quality=found,
+        planned=wired.foresight.planned() if wired.foresight is not None else None,
     )
     return reports.build(night.tally, facts)
 

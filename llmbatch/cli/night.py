@@ -58,6 +58,7 @@ class Night:
     outside: Outside
     gathered: Gathered
     gold: tuple[Row, ...]  #: asked before all others
+    only: frozenset[int] | None = None  #: rows that are asked for, by number; the others are passed over
 
     @property
     def floor(self) -> float:
@@ -68,6 +69,8 @@ class Night:
         """The rows of this run, in order; those that break a rule carry their problem."""
         settings = self.pipeline.settings.input
         for row in islice(self.source.rows(skip_bad=self.order.skip_bad_rows), self.total):
+            if self.only is not None and row.row_no not in self.only:
+                continue
             problem = check_row(row, settings)
             yield row if problem is None else replace(row, problem=problem)
 
@@ -81,13 +84,13 @@ def run_night(order: Order) -> int:
         folder = order.ledger_file.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with Lock(order.ledger_file, wait_s=order.wait_s), open_source(order.inputs, folder) as source:
-            night = _checked(order, pipeline, renderer, source, outside)
-            answered = uvloop.run(_answer(night, signals))
+            night = checked(order, pipeline, renderer, source, outside)
+            answered = uvloop.run(answer(night, signals))
             signals.results_follow()
             return ending.finish(night, answered)
 
 
-def _checked(order: Order, pipeline: Pipeline, renderer: Renderer, source: Source, outside: Outside) -> Night:
+def checked(order: Order, pipeline: Pipeline, renderer: Renderer, source: Source, outside: Outside) -> Night:
     """Read the whole input once, and find out whether its results can be written. Raises UserError."""
     settings, prefix = pipeline.settings, pipeline.settings.output.prefix
     gathered = quality.gatherer(pipeline, quality.ready(pipeline, renderer))
@@ -123,7 +126,7 @@ def _checked(order: Order, pipeline: Pipeline, renderer: Renderer, source: Sourc
     return night
 
 
-async def _answer(night: Night, signals: Signals) -> ending.Answered:
+async def answer(night: Night, signals: Signals) -> ending.Answered:
     """Bring every row to an outcome, or stop early; whatever happens, what was paid for is stored."""
     order, halt = night.order, Halt()
     sys.setswitchinterval(_SWITCH_S)

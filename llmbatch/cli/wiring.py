@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from llmbatch import providers
 from llmbatch.budget import Budget, Caps, HourMeter
+from llmbatch.cli.foresight import Foreseen, Foresight, foresee
 from llmbatch.cli.spending import WorstCase, caps_of, drawing, has_caps, refuse_unbounded
 from llmbatch.halt import Halt
 from llmbatch.ledger import Ledger, Run
@@ -35,14 +36,14 @@ class Wired:
     worst_case: WorstCase
     tail: wrap.Tail = field(default_factory=wrap.Tail)
     heard: list[Callable[[Attempt], None]] = field(default_factory=list)  #: who hears of attempts beside the tally
+    foresight: Foresight | None = None  #: once the ledger is open
     _meter: HourMeter | None = None
     _caps: Caps | None = None
 
     @property
     def rehearsal(self) -> bool:
-        """Whether the simulator may be what answers: it runs on this machine."""
-        address = providers.address(self.pipeline.settings)
-        return address is not None and is_this_machine(address)
+        """Whether the simulator may be what answers."""
+        return is_rehearsal(self.pipeline)
 
     def in_flight(self) -> int:
         """Calls in flight now."""
@@ -83,7 +84,11 @@ class Wired:
             note=self.tally.noted,
             meter=self._meter,
         )
-        return wrap.build(self.raw, parts)
+        wrapped, timed = wrap.build(self.raw, parts)
+        self.foresight = await ledger.ask(
+            lambda con: foresee(con, self.pipeline, self.prices, self.worst_case, rehearsal=self.rehearsal)
+        )
+        return Foreseen(wrapped, self.foresight.sizes), timed
 
     def cost(self, usage: Usage | None, model: str | None, tier: str | None) -> Decimal | None:
         """Dollars of an answer; None when unknown."""
@@ -120,15 +125,24 @@ class Wired:
         )
 
 
+def is_rehearsal(pipeline: Pipeline) -> bool:
+    """Whether the simulator may be what answers: it runs on this machine."""
+    address = providers.address(pipeline.settings)
+    return address is not None and is_this_machine(address)
+
+
+def prices_of(pipeline: Pipeline) -> PriceTable:
+    """The prices that hold where the pipeline sends."""
+    settings = pipeline.settings
+    asks_nobody = settings.provider.kind == "offline"
+    provider_id = None if asks_nobody else provider_of(providers.address(settings))
+    return PriceTable(settings.prices, provider_id, origin=pipeline.prices_from)
+
+
 def wire(pipeline: Pipeline, tally: Tally, halt: Halt, on_change: Callable[[str], None] | None) -> Wired:
     """Build what a run needs. Raises UsageError for a missing key, and for a budget that cannot be kept."""
     settings = pipeline.settings
-    offline = settings.provider.kind == "offline"
-    prices = PriceTable(
-        settings.prices,
-        None if offline else provider_of(providers.address(settings)),
-        origin=pipeline.prices_from,
-    )
+    prices = prices_of(pipeline)
     worst_case = WorstCase(pipeline, prices)
     refuse_unbounded(settings, worst_case, prices)
     if settings.limits.tier == "batch":

@@ -10,6 +10,7 @@ from llmbatch.ledger.doctor import Diagnosis, Finding, examine
 from llmbatch.ledger.files import remove_leftovers
 from llmbatch.ledger.known import Known, Rejection, known
 from llmbatch.ledger.lock import Lock
+from llmbatch.ledger.past import Asked, Past, past
 from llmbatch.ledger.repair import Repaired, repair
 from llmbatch.ledger.runs import (
     FINISHED,
@@ -27,14 +28,17 @@ from llmbatch.ledger.runs import (
     seq_before_night,
     spent,
     spent_by_version,
+    upcoming,
 )
-from llmbatch.ledger.schema import connect
+from llmbatch.ledger.schema import connect, scratch
 from llmbatch.ledger.sequence import beside
+from llmbatch.ledger.sighting import Sighted, Sighting
 from llmbatch.ledger.store import Ledger
 from llmbatch.ledger.story import attempts_of, outcomes_of, request_of, version_of
 
 __all__ = [
     "FINISHED",
+    "Asked",
     "BatchRequest",
     "Begun",
     "Bill",
@@ -47,12 +51,15 @@ __all__ = [
     "NamedRun",
     "OpenBatch",
     "Pair",
+    "Past",
     "Rejection",
     "Repaired",
     "RowAnswer",
     "Run",
     "RunStart",
     "Side",
+    "Sighted",
+    "Sighting",
     "VersionBill",
     "answers_between",
     "attempts_of",
@@ -72,16 +79,20 @@ __all__ = [
     "history",
     "known",
     "matched_by",
+    "outcome_of",
     "outcomes_of",
+    "past",
     "remove_leftovers",
     "repair",
     "reports_before",
     "request_of",
     "run_ids",
     "run_named",
+    "scratch",
     "seq_before_night",
     "sizes",
     "spent",
     "spent_by_version",
+    "upcoming",
     "version_of",
 ]

@@ -155,12 +155,75 @@ group by r.run_no order by r.run_no;
 
 -- name: longest_open
 -- Of a run's attempts that may cost beside: the longest user message in bytes, and whether one is a re-ask.
-select coalesce(max(strlen(q.user_message)), 0), coalesce(bool_or(a.number > 1), false)
-from attempts a left join requests q using (key)
-where a.run_no = ? and (a.possibly_paid or (a.outcome = 'answered' and a.cost_usd is null));
+with open as (select key, number from attempts
+              where run_no = ? and (possibly_paid or (outcome = 'answered' and cost_usd is null))),
+     long as (select key, sum(strlen(part)) as bytes from parts semi join open using (key) where seq is null group by key)
+select coalesce(max(coalesce(strlen(q.user_message), l.bytes)), 0)::bigint, coalesce(bool_or(o.number > 1), false)
+from open o left join requests q using (key) left join long l using (key);
 
 -- name: copy_draws
 insert into meta select * from before.meta where name = 'drawn';
+
+-- name: past_use
+-- What calls for a model used in earlier runs: of this prompt version, of this schema, of others. A first ask is
+-- counted however it ended; a 429 that was waited out is none.
+select case when r.prompt_version = $version then 0 when v.schema = $schema then 1 else 2 end as nearness,
+    count(distinct a.run_no),
+    count(*) filter (where a.number = 1 and a.outcome not in ('rate_limited', 'refused')),
+    count(a.input_tokens), count(a.input_tokens) filter (where a.number = 1),
+    coalesce(sum(a.input_tokens), 0), coalesce(sum(a.input_tokens) filter (where a.number = 1), 0),
+    coalesce(sum(a.cached_tokens), 0), coalesce(sum(a.cache_write_tokens), 0), coalesce(sum(a.output_tokens), 0),
+    coalesce(sum(a.reasoning_tokens), 0), coalesce(stddev_pop(a.output_tokens), 0),
+    count(distinct a.run_no) filter (where e.status = 'probe')
+from attempts a join runs r using (run_no) join prompt_versions v on v.version = r.prompt_version
+    left join run_ends e using (run_no)
+where v.model = $model and ($simulated or a.fingerprint is distinct from 'fp_simulator')
+group by nearness order by nearness;
+
+-- name: past_samples
+-- First asks and what the server counted for them, drawn by their keys; those of this prompt version before others.
+with drawn as (
+    select a.key, a.input_tokens from attempts a join runs r using (run_no)
+        join prompt_versions v on v.version = r.prompt_version
+    where v.model = $model and a.number = 1 and a.input_tokens is not null
+        and ($simulated or a.fingerprint is distinct from 'fp_simulator')
+    order by r.prompt_version != $version, hash(a.key) limit $most)
+select coalesce(q.user_message, (
+        select string_agg(p.part, '' order by p.part_no) from parts p where p.key = q.key and p.seq is null)
+    ), v.system, v.schema, drawn.input_tokens
+from drawn join requests q using (key) join prompt_versions v on v.version = q.prompt_version;
+
+-- name: past_reports
+select e.report from run_ends e join runs r using (run_no) join prompt_versions v on v.version = r.prompt_version
+where v.model = $model order by e.run_no desc limit $most;
+
+-- name: last_night
+select max(r.run_no) from runs r left join run_ends e using (run_no)
+where r.run_no <= ? and e.status is distinct from 'probe';
+
+-- name: sighted
+create or replace temp table sighted (row_id varchar, key blob, kind varchar);
+
+-- name: sight
+insert into sighted select unnest(?::varchar[]), unnest(?::blob[]), unnest(?::varchar[]);
+
+-- name: sighted_requests
+select kind, count(*), count(distinct key) from sighted group by kind;
+
+-- name: sighted_changes_by_id
+with before as (select row_id, key from outcomes where run_no = $before and row_id is not null),
+     now as (select row_id, key from sighted where row_id is not null)
+select count(*) filter (where b.row_id is null),
+       count(*) filter (where n.row_id is not null and b.row_id is not null and n.key is distinct from b.key
+                        and n.key is not null),
+       count(*) filter (where n.row_id is null)
+from now n full join before b using (row_id);
+
+-- name: sighted_changes_by_key
+with before as (select distinct key from outcomes where run_no = $before and key is not null),
+     now as (select distinct key from sighted where key is not null)
+select count(*) filter (where b.key is null), null, count(*) filter (where n.key is null)
+from now n full join before b on n.key = b.key;
 
 -- name: changes_by_id
 with now as (select row_id, key from outcomes where run_no = $now and row_id is not null),

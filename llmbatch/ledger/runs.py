@@ -63,17 +63,7 @@ class Run:
 @storage_faults()
 def begin(con: duckdb.DuckDBPyConnection, start: RunStart) -> Run:
     """Append a run and, if it is new, its prompt version."""
-    last = con.execute(statements()["last_run"]).fetchone()
-    resumes: tuple[int, ...] = ()
-    before: int | None = None
-    run_no = 1
-    if last is not None:
-        last_no, fingerprint, version, earlier, status = last
-        run_no = last_no + 1
-        before = last_no
-        if status not in FINISHED and (fingerprint, version) == (start.fingerprint, start.version):
-            resumes = (*earlier, last_no)
-            before = resumes[0] - 1 or None
+    run_no, resumes, before = upcoming(con, start.fingerprint, start.version)
     now = time.time()
     run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}-{secrets.token_hex(3)}"
     micros = int(now * 1e6)
@@ -90,6 +80,22 @@ def begin(con: duckdb.DuckDBPyConnection, start: RunStart) -> Run:
     )  # fmt: skip
     con.execute("commit")
     return Run(run_no, run_id, now, resumes, before)
+
+
+@storage_faults()
+def upcoming(con: duckdb.DuckDBPyConnection, fingerprint: str, version: str) -> tuple[int, tuple[int, ...], int | None]:
+    """What a run over this input would be: its number, the unfinished runs that it goes on with, last night's run.
+
+    A probe is an unfinished run, and never last night's.
+    """
+    last = con.execute(statements()["last_run"]).fetchone()
+    if last is None:
+        return 1, (), None
+    last_no, its_fingerprint, its_version, earlier, status = last
+    goes_on = status not in FINISHED and (its_fingerprint, its_version) == (fingerprint, version)
+    resumes = (*earlier, last_no) if goes_on else ()
+    (before,) = con.execute(statements()["last_night"], [resumes[0] - 1 if resumes else last_no]).fetchone() or (None,)
+    return last_no + 1, resumes, before
 
 
 @storage_faults()

@@ -87,6 +87,15 @@ def quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
+def scratch() -> duckdb.DuckDBPyConnection:
+    """An empty ledger that is nowhere on disk."""
+    con = duckdb.connect(":memory:", config={"memory_limit": "512MB", "threads": 2})
+    con.execute(statements()["schema_1"])
+    for number in range(2, SCHEMA_VERSION + 1):
+        con.execute(statements()[MIGRATIONS[number]])
+    return con
+
+
 def _create(path: Path) -> None:
     """Make an empty ledger, whole or not at all: half a header would be refused by every later run."""
     try:

@@ -83,6 +83,23 @@ class Prices:
         """Dollars of a call now; None when unknown, and when it is the hour that costs."""
         return next(step for step in reversed(self.steps) if usage.input > step.above).cost(usage)
 
+    def expected(self, tokens: tuple[float, float, float, float, float]) -> float | None:
+        """Dollars of an average call now, by its input, cached, cache-write, output and reasoning tokens."""
+        whole, cached, cache_write, output, reasoning = tokens
+        rates = next(step for step in reversed(self.steps) if whole > step.above)
+        total = float(rates.call)
+        for count, rate in (
+            (whole - cached - cache_write, rates.input),
+            (cached, rates.cached),
+            (cache_write, rates.cache_write),
+            (output - reasoning, rates.output),
+            (reasoning, rates.reasoning),
+        ):
+            if count and rate is None:
+                return None
+            total += count * float(rate or 0)
+        return total
+
 
 def ceilings(some: Iterable[Prices]) -> tuple[Ceiling, ...] | None:
     """The fewest ceilings that hold for all of these prices at any time; None when one has no bound."""

@@ -52,6 +52,21 @@ class PriceTable:
         prices = self._prices(model, tier, asked)
         return None if prices is None else prices.cost(usage)
 
+    def expected(
+        self,
+        model: str,
+        tier: str | None,
+        *,
+        input: float,
+        cached: float = 0.0,
+        cache_write: float = 0.0,
+        output: float = 0.0,
+        reasoning: float = 0.0,
+    ) -> float | None:
+        """Dollars of a call that uses so much on average, for plans; None when unknown."""
+        prices = self._prices(model, tier, None)
+        return None if prices is None else prices.expected((input, cached, cache_write, output, reasoning))
+
     def usd_per_hour(self, model: str) -> Decimal | None:
         """Dollars per hour of the server, for a model whose time is paid; None for one whose tokens are."""
         own = self._own_of(model)

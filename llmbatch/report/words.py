@@ -203,7 +203,7 @@ def planned(report: RunReport) -> str | None:
     if plan.cost_usd is not None:
         span = plan.cost_usd
         parts.append(f"{usd(span.likely)} ({usd(span.low)} to {usd(span.high)}){_off(report)}")
-    return f"{', '.join(parts)}; from {plain(plan.basis)}"
+    return f"{', '.join(parts)}; rests on {plain(plan.basis)}"
 
 
 def _off(report: RunReport) -> str:

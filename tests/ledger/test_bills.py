@@ -50,6 +50,15 @@ async def test_attempts_that_may_be_billed_count_at_their_worst_case(tmp_path: P
     assert await ask(path, runs=[]) == 0
 
 
+async def test_a_message_that_is_stored_in_parts_counts_whole(tmp_path: Path) -> None:
+    ledger = await Ledger.open(tmp_path / "l.duckdb")
+    run = await ledger.ask(lambda con: begin(con, start()))
+    long = replace(request(2), messages=({"role": "user", "content": "é" * 10_000},))
+    await ledger.record(run.run_no, lost(2), long, "v1")
+    await ledger.close()
+    assert await ask(tmp_path / "l.duckdb", runs=[1]) == 20_000 * CENT
+
+
 async def test_a_run_with_a_budget_counts_for_what_it_may_have_spent_in_the_end(tmp_path: Path) -> None:
     """So a run that was killed counts for what was in flight, and one that ended for what it settled."""
     path = tmp_path / "l.duckdb"

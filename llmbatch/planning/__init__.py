@@ -1,0 +1,12 @@
+"""What a run will probably use and cost: from the requests, what earlier runs used, and prices. Pure.
+
+Rule of thumb where nothing is known, measurement where something is; every plan says which.
+"""
+
+from llmbatch.planning.learned import Learned, learn
+from llmbatch.planning.model import Amount, Plan, Rows, Time, to_json
+from llmbatch.planning.price import Costs, costs
+from llmbatch.planning.sizes import Sizes
+from llmbatch.planning.words import text
+
+__all__ = ["Amount", "Costs", "Learned", "Plan", "Rows", "Sizes", "Time", "costs", "learn", "text", "to_json"]

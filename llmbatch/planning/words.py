@@ -1,0 +1,109 @@
+"""A plan for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llmbatch.planning.model import Amount, Plan
+
+_LABEL_WIDTH = 11
+
+
+def text(plan: Plan) -> str:
+    """Lines of label and value, ASCII but for names."""
+    return "".join(f"{label:{_LABEL_WIDTH}} {line}".rstrip() + "\n" for label, line in _lines(plan))
+
+
+def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
+    yield "Plan", f"{plan.pipeline}, prompt {plan.prompt_version}, model {plan.model}, tier {plan.tier}"
+    yield "Rows", _rows(plan)
+    if plan.rows.gone is not None:
+        changes = {"new": plan.rows.added or 0, "changed": plan.rows.changed or 0, "gone": plan.rows.gone}
+        yield "Changes", _listing(changes) or "none"
+    if plan.probed:
+        yield "Probe", f"{plan.probed:,} rows were asked, and are stored"
+    if not plan.rows.asked:
+        yield "Cost", "nothing: there is no row to ask"
+        yield from _earlier(plan)
+        return
+    yield "Calls", f"about {plan.calls.likely:,.0f}, for {plan.rows.asked:,} rows to ask"
+    yield "Input", f"{_tokens(plan.input_tokens)}{_cached(plan)}"
+    yield "Output", _tokens(plan.output_tokens)
+    yield from _dollars(plan)
+    yield "Time", _time(plan)
+    yield "Rests on", plan.basis
+    yield from _earlier(plan)
+
+
+def _earlier(plan: Plan) -> Iterator[tuple[str, str]]:
+    for label, earlier in zip(["Earlier", *[""] * len(plan.earlier)], plan.earlier, strict=False):
+        planned, actual = _usd(earlier.planned_usd), _usd(earlier.actual_usd)
+        yield label, f"{earlier.run_id}: planned {planned}, came to {actual} ({earlier.off:+.0%})"
+
+
+def _rows(plan: Plan) -> str:
+    rows = plan.rows
+    parts = {
+        "reused": rows.reused,
+        "new": rows.new,
+        "asked again (stored answers are invalid)": rows.reasked,
+        "with the request of another row": rows.twins,
+        "stay failed": rows.failed,
+        "unusable": rows.skipped,
+        "over-long": rows.too_long,
+    }
+    return f"{rows.total:,} = " + (" + ".join(f"{number:,} {word}" for word, number in parts.items() if number) or "0")
+
+
+def _listing(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
+
+
+def _tokens(amount: Amount) -> str:
+    return f"about {amount.likely:,.0f} tokens ({amount.low:,.0f} to {amount.high:,.0f})"
+
+
+def _cached(plan: Plan) -> str:
+    return f", {plan.cached_tokens:,.0f} of them cached" if round(plan.cached_tokens) else ""
+
+
+def _dollars(plan: Plan) -> Iterator[tuple[str, str]]:
+    if plan.cost_usd is None:
+        yield "Cost", f"unknown (prices: {plan.price_source})"
+        return
+    yield "Cost", f"about {_range(plan.cost_usd)} (prices: {plan.price_source})"
+    for tier in plan.tiers:
+        if tier.tier != plan.tier and tier.cost_usd.likely != plan.cost_usd.likely:
+            yield "", f"at tier {tier.tier} about {_range(tier.cost_usd)}"
+    if plan.budget_usd is not None:
+        yield "Budget", f"{_usd(plan.budget_usd)} left, {_fits(plan.cost_usd, plan.budget_usd)}"
+
+
+def _fits(cost: Amount, left: float) -> str:
+    if cost.high <= left:
+        return "enough"
+    return "probably enough" if cost.likely <= left else f"enough for about {left / cost.likely:.0%} of it"
+
+
+def _range(amount: Amount) -> str:
+    return f"{_usd(amount.likely)} ({_usd(amount.low)} to {_usd(amount.high)})"
+
+
+def _usd(dollars: float) -> str:
+    return f"${dollars:,.2f}" if dollars >= 10 or dollars == 0 else f"${dollars:.4f}"
+
+
+def _time(plan: Plan) -> str:
+    if plan.time.seconds is None:
+        return "unknown: no limits are set, and no earlier run tells"
+    words = {"history": "at the speed of earlier runs"}
+    by = words.get(plan.time.limited_by or "", f"at least, by {(plan.time.limited_by or '').replace('_', ' ')}")
+    seconds = plan.time.seconds
+    span = (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
+    return f"about {span}, {by}"
