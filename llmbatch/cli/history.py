@@ -52,6 +52,7 @@ def _columns(nights: Sequence[dict[str, Any]]) -> list[Column]:
         Column("took", [_took(night) for night in nights], rank=4),
         Column("dollars", [_dollars(night["cost_usd"]) for night in nights]),
         Column("per 1,000", [_dollars(dollars) for dollars in per_1000], rank=5),
+        Column("vs plan", [_off_plan(night["report"] or {}) for night in nights], rank=5),
         Column("prompt", [plain(night["prompt_version"]) for night in nights], right=False, rank=6),
     ]  # fmt: skip
 
@@ -60,6 +61,13 @@ def _took(night: dict[str, Any]) -> str:
     if night["ended_at"] is None:
         return "-"
     return words.duration((night["ended_at"] - night["started_at"]).total_seconds())
+
+
+def _off_plan(report: dict[str, Any]) -> str:
+    """How far the bill is from what was planned when the run began."""
+    planned, cost = report.get("planned"), (report.get("cost") or {}).get("total_usd")
+    likely = planned["cost_usd"]["likely"] if planned and planned["cost_usd"] else None
+    return f"{cost / likely - 1:+.0%}" if likely and cost is not None else "-"
 
 
 def _dollars(number: float | Decimal | None) -> str:

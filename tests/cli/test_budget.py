@@ -66,6 +66,7 @@ def test_calls_that_were_in_flight_at_a_kill_count_against_the_budget(priced: Sh
     assert billed(hanging.account) + billed(quick.account) <= 30
 
 
+@pytest.mark.slow
 def test_attempts_that_may_be_billed_count_in_the_run_that_goes_on(priced: Shell, serve: Serve) -> None:
     server = serve(scenario(Fault(kind="reset_after_execution", share=0.5)))
     report = priced.run("-i", "in.jsonl", "--budget", "12", url=server.base_url, expect=4)
@@ -93,6 +94,7 @@ def test_a_day_has_a_budget_of_its_own_over_all_runs(priced: Shell, serve: Serve
     assert priced.run("-i", "other.jsonl", url=server.base_url)["rows"]["pending"] == 0
 
 
+@pytest.mark.slow
 def test_a_budget_of_the_month_needs_a_price_too(shell: Shell) -> None:
     shell.write("in.jsonl", tickets(1))
     for budget in ("per_day", "per_month"):
@@ -100,6 +102,7 @@ def test_a_budget_of_the_month_needs_a_price_too(shell: Shell) -> None:
         assert "a budget needs a price" in said
 
 
+@pytest.mark.slow
 def test_prices_come_with_a_file_and_count_first(priced: Shell, serve: Serve) -> None:
     server = serve(scenario())
     (priced.folder / "new.toml").write_text("[prices.m-1]\ninput = 2000\noutput = 2000\n")
@@ -113,6 +116,7 @@ def test_prices_come_with_a_file_and_count_first(priced: Shell, serve: Serve) ->
     assert "none.toml" in priced.call("run", "label", "-i", "in.jsonl", "--prices", "none.toml", expect=2).stderr
 
 
+@pytest.mark.slow
 def test_a_server_paid_by_the_hour_costs_its_time(shell: Shell, serve: Serve) -> None:
     """At 3,600 dollars an hour a second costs a dollar: the answers carry the time from the first call to the last."""
     server = serve(scenario(latency_ms=100))
