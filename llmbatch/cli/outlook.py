@@ -185,7 +185,7 @@ def _tiers(foresight: Foresight, rows: int) -> tuple[TierCost, ...]:
 
 def _probe(outlook: Outlook, signals: Signals) -> Exit:
     """Ask the drawn rows as a run does: stored, within the budget. The run that follows goes on with it."""
-    night = replace(outlook.night, only=frozenset(outlook.drawn), tally=Tally())
+    night = replace(outlook.night, only=frozenset(outlook.drawn), gold=(), tally=Tally())
     night.tally.planned(len(outlook.drawn))
     answered = uvloop.run(answer(night, signals))
     signals.results_follow()

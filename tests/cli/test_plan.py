@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from llmbatch.cli.history import table
 from llmbatch.simulator import Fault, Latency, Scenario, Server
 from tests.cli.conftest import Serve, Shell, tickets
 
@@ -113,8 +114,17 @@ def test_a_probe_is_stored_and_the_run_goes_on_with_it(shell: Shell, serve: Serv
     assert abs(off) < 0.1
     newest, probe = (night["report"] for night in orjson.loads(shell.call("runs", "label", "--json").stdout))
     assert probe["status"] == "probe"
-    assert f"{off:+.0%}" in shell.call("runs", "label").stdout
     assert newest["planned"] == report["planned"]
+
+
+def test_the_table_of_runs_says_how_far_plans_were_off() -> None:
+    def night(cost: float, planned: float | None) -> dict[str, Any]:
+        plan = None if planned is None else {"cost_usd": {"likely": planned}}
+        facts = {"run_id": "r", "status": "finished", "total": 1, "rows": {}, "ended_at": None, "cost_usd": cost}
+        return {**facts, "prompt_version": "v", "report": {"planned": plan, "cost": {"total_usd": cost}}}
+
+    shown = table([night(1.1, 1.0), night(0.5, 1.0), night(1.0, None)], 200, color=False)
+    assert [line.split()[-2] for line in shown.splitlines()[1:]] == ["+10%", "-50%", "-"]
 
 
 @pytest.mark.slow
