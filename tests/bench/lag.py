@@ -39,7 +39,7 @@ def _beside(answer: Any, late: list[float]) -> Any:
 def main() -> None:
     """Run llmbatch with the arguments given."""
     late: list[float] = []
-    night.answer = _beside(night._answer, late)
+    night.answer = _beside(night.answer, late)
     try:
         app.main()
     finally:
