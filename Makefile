@@ -66,7 +66,7 @@ bench-flow: $(READY) ## limits, retries and outages, beside a plain SDK loop wit
 bench-otel: $(READY) ## what --otel costs an attempt
 	@$(BIN)/python -m tests.bench.telemetry
 
-bench-quality: $(READY) ## how often the comparison of nights cries wolf, and how often it sees a fall (20 minutes)
+bench-quality: $(READY) ## how often the comparison of nights cries wolf, and how often it sees a fall (30 minutes)
 	@$(BIN)/python -m tests.bench.quality
 
 bench-batches: $(READY) ## 200,000 rows through provider batches: memory, speed, the queue of tokens
