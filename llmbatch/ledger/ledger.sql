@@ -361,6 +361,12 @@ delete from batch_lines where seq is not null and seq not in (select seq from at
 -- name: gaps_are_meant
 insert into meta values ('gaps_through', ?::varchar);
 
+-- name: empty_log
+-- Takes the log into the database. A log with a header and nothing in it stays where it is unless something is written.
+create table written (nothing integer);
+drop table written;
+checkpoint;
+
 -- name: first_kept_run
 -- The first run of the $nights newest nights that reached every row, and its run_id; run 1 when there are fewer nights.
 with ends as (select r.run_no, r.resumes from runs r join run_ends e using (run_no)

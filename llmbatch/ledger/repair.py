@@ -85,7 +85,7 @@ def _settle(copy: Path, record: int | None) -> tuple[int | None, int]:
         migrate(con, copy)
         con.execute(statements()["drop_orphans"])
         read_everything(con)
-        con.execute("checkpoint")
+        con.execute(statements()["empty_log"])
     return None if record is None else numbers.missing, numbers.last
 
 

@@ -16,10 +16,13 @@ import pytest
 
 from llmbatch.errors import StorageError
 from llmbatch.ledger import Ledger, answers_between, begin, collect, connect, end, examine, known
-from llmbatch.ledger.files import leftovers
+from llmbatch.ledger.files import leftovers, wal_of
 from llmbatch.ledger.runs import Run
 from llmbatch.types import Outcome, Status
+from tests.campaign.wal import killed_ledger
 from tests.ledger.conftest import attempt, body, key, request, start
+
+HEADER = 96  #: bytes of a log before its first entry
 
 
 @pytest.fixture
@@ -139,6 +142,16 @@ async def test_a_prompt_stored_twice_is_kept_once(path: Path) -> None:
         await ledger.record(run.run_no, attempt(1), request(1), "v1")
     await ledger.close()
     assert collect(path, 1).after == {"attempts": 3, "requests": 1, "outcomes": 0}
+
+
+async def test_a_log_with_nothing_but_its_header_is_no_hindrance(path: Path) -> None:
+    """As a power cut at the beginning of a run leaves it."""
+    await night(path, {1: None})
+    await night(path, {2: None})
+    killed_ledger(path, 0)
+    os.truncate(wal_of(path), HEADER)
+    assert collect(path, 1).after["attempts"] == 1
+    assert keys(path) == {2}
 
 
 async def test_a_dry_run_changes_nothing(path: Path) -> None:

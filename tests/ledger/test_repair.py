@@ -86,6 +86,20 @@ def test_a_log_that_is_refused_is_mended_on_a_copy(broken: Path) -> None:
     assert leftovers(broken) == []
 
 
+async def test_a_log_of_which_only_the_header_can_be_kept(path: Path) -> None:
+    """A run that is killed at its beginning: nothing was stored, and the header alone takes part in no checkpoint."""
+    await store(path, 5)
+    killed_ledger(path, 0)
+    log = bytearray(wal_of(path).read_bytes())
+    log[120] ^= 1
+    wal_of(path).write_bytes(log)
+    done = repair(path)
+    assert 0 < done.wal_kept < 120
+    assert done.attempts_dropped == 0
+    assert seqs(path) == [1, 2, 3, 4, 5]
+    assert examine(path).healthy
+
+
 async def test_numbers_of_dropped_attempts_are_not_given_again(broken: Path) -> None:
     done = repair(broken)
     ledger = await Ledger.open(broken)
