@@ -18,6 +18,7 @@ import uvloop
 
 from llmbatch import ledger as ledgers
 from llmbatch.cli import canary, deadline, ending, quality, tiers
+from llmbatch.cli.descriptors import make_room
 from llmbatch.cli.make import usable
 from llmbatch.cli.order import Order, status_file
 from llmbatch.cli.outside import Outside
@@ -81,6 +82,8 @@ def run_night(order: Order) -> int:
         pipeline, renderer = usable(order.pipeline, order.overrides, prices=order.prices)
         outside.knows(pipeline.settings.provider.api_key_env)
         tiers.refuse(order, pipeline)
+        if pipeline.settings.provider.kind != "offline":
+            make_room(pipeline.settings.limits.concurrency)
         folder = order.ledger_file.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with Lock(order.ledger_file, wait_s=order.wait_s), open_source(order.inputs, folder) as source:
