@@ -47,7 +47,9 @@ def collect(path: Path, keep_nights: int, *, dry_run: bool = False) -> Collected
             *dropped, dollars = _row(con, "would_be_dropped", first=first)
             before = _row(con, "kept_tables")
             last_seq = sequence(con, None).last
-            con.execute(statements()["empty_log"])
+            con.execute("checkpoint")
+            if size_of(wal_of(path)):
+                con.execute(statements()["empty_log"])
         size = size_of(path)
         after = tuple(rows - gone for rows, gone in zip(before, dropped, strict=True))
         if not dry_run and any(dropped):

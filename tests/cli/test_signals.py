@@ -26,10 +26,10 @@ ROWS = 60
 IMPATIENT = "import llmbatch.cli.signals as s; s.GRACE_S = 0.5; from llmbatch.cli import main; raise SystemExit(main())"
 #: llmbatch that takes two seconds to write results, half of them asking the ledger for every row alone
 SLOW_WRITER = """
-import time, llmbatch.cli.ending as ending
+import time, llmbatch.cli.answers as answers
 from llmbatch.cli import main
-answer, ending._CHUNK = ending._answer, 1
-ending._answer = lambda found: time.sleep(0.01) or answer(found)
+answer, answers._CHUNK = answers._answer, 1
+answers._answer = lambda found: time.sleep(0.01) or answer(found)
 raise SystemExit(main())
 """
 #: what a shell in a new terminal does: the terminal on descriptor 0 becomes the process's own
