@@ -162,7 +162,7 @@ def on_a_terminal(command: list[str], folder: Path) -> list[str]:
     os.close(master)
     assert process.wait(timeout=60) == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", seen.decode())
-    return re.split(r"^(?=summarise )|(?<=\n)(?=summarise )|(?<=left)(?=summarise )", text)
+    return re.split(r"(?=summarise [━─])", text)[1:]
 
 
 def _read(terminal: int) -> bytes:

@@ -52,13 +52,15 @@ def _facts(now: Snapshot) -> Iterator[Text]:
 
 
 def _to_go(now: Snapshot) -> Iterator[Text]:
-    """The time left, or why there is none to tell."""
+    """The time left, or why there is none to tell; nothing when every row has its outcome."""
     limits = now.limits
-    if limits is not None and limits.breaker != "closed" and now.rows["pending"]:
+    if not now.rows["pending"]:
+        return
+    if limits is not None and limits.breaker != "closed":
         soon = limits.breaker == "open" and limits.paused_s > _PAUSE_S
         yield Text(f"provider down, {f'probe in {words.left(limits.paused_s)}' if soon else 'probing'}", "red")
         return
-    if limits is not None and limits.paused_s > _PAUSE_S and now.rows["pending"]:
+    if limits is not None and limits.paused_s > _PAUSE_S:
         yield Text(f"paused {words.left(limits.paused_s)}", "yellow")
     yield Text("-- left" if now.eta_s is None else f"{words.left(now.eta_s)} left")
 

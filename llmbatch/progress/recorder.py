@@ -9,7 +9,7 @@ from typing import Self
 
 from llmbatch.progress.gauges import Gauges
 from llmbatch.progress.ticker import Ticker
-from llmbatch.tally import Tally
+from llmbatch.tally import Look, Tally
 
 _PERIOD_S = 0.25
 
@@ -35,11 +35,16 @@ class Recorder:
     def look(self) -> None:
         """Take the sums of this moment."""
         tally, in_flight = self._tally, self._gauges.in_flight()
-        self._tally.timeline.add(
+        limits = self._gauges.limits() if self._gauges.limits else None
+        tally.timeline.add(
             self._clock() - self._start,
-            rows=tally.settled,
-            answers=tally.attempts["answered"],
-            dollars=float(tally.cost_usd),
-            in_flight=in_flight,
-            concurrency=self._gauges.limits().concurrency if self._gauges.limits else in_flight,
+            Look(
+                rows=tally.settled,
+                answers=tally.attempts["answered"],
+                dollars=float(tally.cost_usd),
+                in_flight=in_flight,
+                concurrency=limits.concurrency if limits else in_flight,
+                paused=limits is not None and limits.paused_s > 0,
+                down=limits is not None and limits.breaker != "closed",
+            ),
         )

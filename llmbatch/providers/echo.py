@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from llmbatch.extract.stopwords import STOPWORDS
 from llmbatch.types import Json, Request, Row
 
 ROW_TEXT = "[row text]"
 _RUN = 12  #: characters in a row that no error has by chance from a prompt
 _LEAST = 3  #: characters between quotation marks, or with a digit among them, that are looked for
+_FUNCTION_WORDS = STOPWORDS["en"] - {"may", "will", "dear"}  #: which are no names
 _WORD = re.compile(r"\w+")
 _QUOTED = re.compile(r"(?<!\w)(['\"`])(.+?)\1(?!\w)|[“‘«](.+?)[”’»]", re.S)
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
@@ -25,7 +27,8 @@ def without_echo(words: str, request: Request) -> str:
 
 
 def without_row(words: str, row: Row, request: Request | None) -> str:
-    """Likewise, of the row's columns as well, and strictly: every word of three letters that stands in them.
+    """Likewise, of the row's columns as well, and strictly: every word of three letters that stands in them, but for
+    function words such as "the".
 
     A check quotes names as they are, without marks around them. A word of ours that the row has too is lost with it.
     """
@@ -102,6 +105,6 @@ def _pieces(words: str, sent: str) -> list[tuple[int, int]]:
 
 
 def _pieces_and_words(words: str, sent: str) -> list[tuple[int, int]]:
-    known = set(_WORD.findall(sent))
+    known = set(_WORD.findall(sent)) - _FUNCTION_WORDS
     spans = [match.span() for match in _WORD.finditer(words) if match[0] in known and len(match[0]) >= _LEAST]
     return [*_pieces(words, sent), *spans]

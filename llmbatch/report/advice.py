@@ -95,7 +95,8 @@ def _failed(report: RunReport) -> tuple[Step, ...]:
 
 
 def _unpriced(report: RunReport) -> tuple[Step, ...]:
-    names = [model.model for model in report.cost.by_model if model.unpriced_attempts]
+    # where only some are unpriced, their usage is missing, and no price would help
+    names = [m.model for m in report.cost.by_model if m.unpriced_attempts and m.unpriced_attempts == m.attempts]
     return tuple(
         Step(
             f'To price {name}, add [prices."{name}"] to pipeline.toml, with its input and output price in dollars per '

@@ -19,6 +19,8 @@ def timeline_of(timeline: Looks) -> Timeline | None:
             in_flight=point.in_flight,
             concurrency=point.concurrency,
             cost_usd=round(point.dollars, DOLLAR_PLACES),
+            paused_s=round(point.paused_s, 2),
+            down_s=round(point.down_s, 2),
         )
         for number, point in sorted(timeline.spans.items())
         if point.seconds > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from statistics import median
 from typing import Any
 
@@ -61,7 +62,7 @@ def over_time(report: RunReport) -> dict[str, Any] | None:
         "speed": _area(timeline, axis, fastest, lambda point: point.answers_per_s),
         "flight": _area(timeline, axis, busiest, lambda point: point.in_flight),
         "limit": _steps(timeline, axis, busiest, lambda point: point.concurrency),
-        "bands": _bands(report.limits.changes, axis),
+        "bands": _bands(timeline, axis),
         "marks": _marks(report.limits.changes, axis),
         "speed_words": _speed_words(timeline, axis),
         "flight_words": _flight_words(timeline, busiest),
@@ -142,30 +143,28 @@ def _area(timeline: Timeline, axis: Axis, most: float, value: Callable[[Timeline
     return f"{start},100 {_steps(timeline, axis, most, value)} 1000,100"
 
 
-def _bands(changes: Sequence[LimitChange], axis: Axis) -> list[dict[str, Any]]:
-    """When nothing was sent: pauses, and from a breaker's opening to its closing."""
-    spans = [
-        (change.at_s, change.at_s + (change.value or 0.0), "pause")
-        for change in changes
-        if change.what == "pause" and change.at_s <= axis.seconds
-    ]
-    opened: float | None = None
-    for change in changes:
-        if change.what != "breaker":
+def _bands(timeline: Timeline, axis: Axis) -> list[dict[str, Any]]:
+    """When nothing was sent for most of a span: pauses, and outages of the provider."""
+    bands = []
+    for kind, group in groupby(timeline.points, key=lambda point: _held(point, timeline.every_s)):
+        if kind is None:
             continue
-        if change.value:
-            opened = change.at_s
-        elif opened is not None:
-            spans.append((opened, change.at_s, "breaker"))
-            opened = None
-    if opened is not None:
-        spans.append((opened, axis.seconds, "breaker"))
-    return [
-        {"x": axis.x(start), "width": max(round(axis.x(end) - axis.x(start), 1), 1.5), "kind": kind,
-         "words": f"{'pause' if kind == 'pause' else 'provider down'}, "
-                  f"{words.duration(start)} to {words.duration(min(end, axis.seconds))}"}
-        for start, end, kind in spans
-    ]  # fmt: skip
+        points = list(group)
+        start, end = points[0].at_s, min(points[-1].at_s + timeline.every_s, axis.seconds)
+        what = "paused" if kind == "pause" else "provider down"
+        bands.append({
+            "x": axis.x(start),
+            "width": round(axis.x(end) - axis.x(start), 1),
+            "kind": kind,
+            "words": f"{what}, {words.duration(start)} to {words.duration(end)}",
+        })  # fmt: skip
+    return bands
+
+
+def _held(point: TimelinePoint, every_s: float) -> str | None:
+    if point.down_s > every_s / 2:
+        return "breaker"
+    return "pause" if point.paused_s > every_s / 2 else None
 
 
 def _marks(changes: Sequence[LimitChange], axis: Axis) -> list[dict[str, Any]]:

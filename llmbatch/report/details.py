@@ -25,6 +25,8 @@ class TimelinePoint:
     in_flight: int  #: at the busiest look
     concurrency: int  #: calls that might be in flight, at the end
     cost_usd: float  #: spent in it, as far as it is priced
+    paused_s: float = 0.0  #: of its seconds, those in which sending was paused
+    down_s: float = 0.0  #: and those in which the provider was down and was probed
 
 
 @dataclass(frozen=True, slots=True)

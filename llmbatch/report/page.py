@@ -11,6 +11,7 @@ from llmbatch.report.advice import next_steps
 from llmbatch.report.model import RunReport
 from llmbatch.report.words import count, share, usd
 
+_KEPT_CHANGES = 200  #: the limits keep no more
 _OUTCOMES = ("done", "reused", "failed", "skipped", "pending")
 
 
@@ -57,10 +58,11 @@ def _view(report: RunReport) -> dict[str, Any]:
         "bars": charts.latency(report),
         "time": charts.over_time(report),
         "limits": tables.limits(report),
+        "limits_kept": len(report.limits.changes) if len(report.limits.changes) >= _KEPT_CHANGES else None,
         "slowest": tables.calls(report.slowest),
         "dearest": tables.calls(report.dearest),
         "resumed": [f"{run.run_id}, {usd(run.cost_usd)}" for run in report.resumed],
-        "notes": report.notes,
+        "notes": words.notes(report),
         "facts": _facts(report),
         "quality": quality.view(report.quality),
         **_money(report),

@@ -84,7 +84,7 @@ def _lines(report: RunReport) -> Iterator[tuple[str, str]]:
     yield from _quality(report)
     for label, run in zip(["Resumed", *[""] * len(report.resumed)], report.resumed, strict=False):
         yield label, f"{plain(run.run_id)}, {usd(run.cost_usd)}"
-    for label, note in zip(["Notes", *[""] * len(report.notes)], report.notes, strict=False):
+    for label, note in zip(["Notes", *[""] * len(report.notes)], words.notes(report), strict=False):
         yield label, plain(note)
 
 

@@ -11,6 +11,7 @@ from llmbatch.errors import Exit
 from llmbatch.report.model import LimitChange, RunReport
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  #: controls, invisible formatting, lone surrogates, line separators
+_MOST_NOTES = 12
 _JOINERS = {"\u200c", "\u200d"}  #: needed to spell words and emoji; they reorder nothing
 
 WAITING = "waiting"  #: status of a run that left batches at the provider and ended as it should
@@ -241,6 +242,14 @@ def latencies(report: RunReport) -> str:
     """Quantiles of the answers' latency."""
     shown = report.latency_ms
     return f"p50 {latency(shown.p50)}, p95 {latency(shown.p95)}, p99 {latency(shown.p99)}"
+
+
+def notes(report: RunReport) -> tuple[str, ...]:
+    """The last dozen notes, and how many there are before them: ``--verbose`` makes one of each change of a limit."""
+    left_off = len(report.notes) - _MOST_NOTES
+    if left_off <= 1:
+        return report.notes
+    return (f"{count(left_off)} notes before these are in report.json", *report.notes[left_off:])
 
 
 def limit(change: LimitChange) -> str:

@@ -4,7 +4,7 @@ from llmbatch.tally.examples import Example, Examples
 from llmbatch.tally.extremes import Extremes, RowSum
 from llmbatch.tally.histogram import Histogram
 from llmbatch.tally.sums import BatchState, ModelSum, Saved, Tally
-from llmbatch.tally.timeline import Point, Timeline
+from llmbatch.tally.timeline import Look, Point, Timeline
 
 __all__ = [
     "BatchState",
@@ -12,6 +12,7 @@ __all__ = [
     "Examples",
     "Extremes",
     "Histogram",
+    "Look",
     "ModelSum",
     "Point",
     "RowSum",

@@ -91,3 +91,21 @@ def test_a_name_that_is_not_one_run_is_a_mistake(shell: Shell) -> None:
         shell.run("-i", "in.jsonl", "--provider", "offline")
     assert "2 runs of this ledger begin with '2'" in shell.call("diff", "label", "2", "2", expect=2).stderr
     assert "no run of this ledger begin" in shell.call("diff", "label", "x", "2", expect=2).stderr
+
+
+def test_nothing_that_a_terminal_obeys_is_shown(shell: Shell) -> None:
+    nasty = "\x1b[2J\u202e"
+
+    def say(heard: Heard) -> Said:
+        return Said(200, completion(orjson.dumps({"summary": f"{len(said)} {nasty}", nasty: len(said)}).decode()))
+
+    said: list[int] = []
+    with parrot(say) as server:
+        for text in "ab":
+            shell.write("in.jsonl", [{"id": nasty, "text": text}])
+            shell.run("-i", "in.jsonl", url=server.base_url)
+            said.append(1)
+    for more in ([], ["--json"]):
+        shown = shell.call("diff", "label", *runs_of(shell), *more).stdout
+        assert "\\u202e" in shown
+        assert not {"\x1b", "\u202e"} & set(shown)

@@ -9,7 +9,7 @@ from llmbatch.types import Request, Row
 
 COLUMNS: dict[str, Any] = {
     "id": "r1",
-    "text": "Frau Ottilie Brandtner, IBAN DE44500105175407324931",
+    "text": "the Frau Ottilie Brandtner, IBAN DE44500105175407324931",
     "more": {"city": ["Quitt", "Ulm"], "zip": 89073},
 }
 ROW = Row(0, COLUMNS, "in.jsonl", 1)
@@ -24,6 +24,7 @@ ROW = Row(0, COLUMNS, "in.jsonl", 1)
         ("check raised ValueError: DE44500105175407324931", f"check raised ValueError: {ROW_TEXT}"),
         ("summary: 301 characters, at most 300", "summary: 301 characters, at most 300"),
         ("", ""),
+        ("the city and who lives in it", "the [row text] and who lives in it"),
     ],
 )
 def test_words_of_the_row_are_hidden(problem: str, shown: str) -> None:

@@ -20,7 +20,7 @@ from llmbatch.report import (
     build,
     html,
 )
-from llmbatch.tally import Tally
+from llmbatch.tally import Look, Tally
 from llmbatch.types import Outcome, Status, Usage
 from tests.report.runs import INVALID, answered, attempt, facts, reply
 
@@ -122,9 +122,8 @@ def _time(tally: Tally, answers: list[int]) -> None:
     for n, more in enumerate(answers):
         at, total = at + 0.25, total + more
         limit = min(64, 8 * 2 ** (n // 4))
-        tally.timeline.add(
-            at, rows=total, answers=total, dollars=total / 2_000, in_flight=min(limit, more), concurrency=limit
-        )
+        held = {"paused": more == 10, "down": more == 0}
+        tally.timeline.add(at, Look(total, total, total / 2_000, min(limit, more), limit, **held))
 
 
 def _planned() -> Planned:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.tally import Extremes, Saved, Tally, Timeline
+from llmbatch.tally import Extremes, Look, Saved, Tally, Timeline
 from llmbatch.types import Attempt, Outcome, Status
 from tests.report.runs import attempt, reply
 
@@ -96,7 +96,7 @@ def test_a_timeline_is_bounded_and_loses_nothing(looks: list[tuple[float, int]])
     timeline, at, rows = Timeline(), 0.0, 0
     for wait, more in looks:
         at, rows = at + wait, rows + more
-        timeline.add(at, rows=rows, answers=2 * rows, dollars=rows / 8, in_flight=more, concurrency=7)
+        timeline.add(at, Look(rows, 2 * rows, rows / 8, more, 7, down=more > 250))
     spans = timeline.spans
     assert len(spans) <= 240
     assert max(spans) < 240
