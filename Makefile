@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: bench-batches help demo test test-all check format lint types campaign campaign-kill campaign-faults campaign-wal bench bench-cpu \
+.PHONY: bench-batches campaign-batches help demo test test-all check format lint types campaign campaign-kill campaign-faults campaign-wal bench bench-cpu \
 	bench-nights bench-start \
 	bench-flow bench-otel bench-quality audit lock build clean
 
@@ -37,7 +37,7 @@ lint: $(READY) ## check format and lint
 types: $(READY) ## check types (mypy --strict)
 	@$(BIN)/mypy
 
-campaign: campaign-kill campaign-faults campaign-wal ## every long campaign below
+campaign: campaign-kill campaign-faults campaign-wal campaign-batches ## every long campaign below
 
 campaign-kill: $(READY) ## 200 kills with kill -9 and cut power, compared with unbroken runs (10 minutes)
 	@$(BIN)/python -m tests.campaign.kill
@@ -48,7 +48,10 @@ campaign-faults: $(READY) ## every fault of the simulator in one run of 10,000 r
 campaign-wal: $(READY) ## the ledger's log cut and flipped at many places
 	@$(BIN)/python -m tests.campaign.wal
 
-bench: bench-cpu bench-nights bench-start bench-flow bench-otel bench-quality ## every benchmark below
+campaign-batches: $(READY) ## nights by provider batches, killed again and again, beside the simulator's account
+	@$(BIN)/python -m tests.campaign.batches
+
+bench: bench-cpu bench-nights bench-start bench-flow bench-otel bench-quality bench-batches ## every benchmark below
 
 bench-cpu: $(READY) ## CPU per row, beside a plain SDK loop, bare aiohttp, litellm and curator
 	@$(BIN)/python -m tests.bench.cpu

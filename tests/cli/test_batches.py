@@ -143,8 +143,6 @@ def test_an_interrupt_says_what_goes_on_and_how_to_cancel_it(shell: Shell, serve
     [
         (("--tier", "batch"), "nothing is known of this server that would let it answer by tier batch"),
         (("--detach",), "--detach is for --tier batch"),
-        (("--tier", "batch", "--set", "provider.like=mistral"), "batches of its own kind"),
-        (("--tier", "batch", "--provider", "offline"), "offline has no tier batch"),
     ],
 )
 def test_mistakes_are_refused_before_anything_is_sent(flags: tuple[str, ...], words: str, shell: Shell) -> None:

@@ -64,7 +64,8 @@ class BatchNights:
         return Pipeline("label", self.folder, settings, "Summarise: {{ text }}", SCHEMA, self.check, None, "v1")
 
     async def run(self, over: list[Row], **options: Any) -> Night:
-        pipeline, tally, halt = self.pipeline(), Tally(), Halt()
+        pipeline, tally = self.pipeline(), Tally()
+        self.halt = halt = Halt()
         wired = wire(pipeline, tally, halt, None)
         tally.planned(len(over))
         ledger = await Ledger.open(self.folder / "l.duckdb")

@@ -59,6 +59,7 @@ async def test_it_dies_at_a_step(step: str, nth: int, tmp_path: Path, monkeypatc
         await whole_after(nights, server)
 
 
+@pytest.mark.slow
 async def test_it_dies_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Simulator(scenario(list_lag_s=200)) as server:
         nights = BatchNights(tmp_path, server, batch={"requests": 20})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import pytest
 
 from llmbatch.errors import BudgetReached, Exit, Interrupted, ProviderDown
-from llmbatch.halt import Halt
-from llmbatch.simulator import BATCH_KINDS, BatchFault, Fault, Simulator
+from llmbatch.simulator import BATCH_KINDS, BatchFault, Clock, Fault, Simulator
+from llmbatch.tally import BatchState
 from tests.engines.batches.nights import TEXTS, BatchNights, numbered, scenario, states
 
 
@@ -99,6 +100,7 @@ async def test_an_invalid_answer_is_asked_again_in_the_next_smaller_batch(tmp_pa
         assert await nights.billed() == await nights.spent()
 
 
+@pytest.mark.slow
 async def test_a_row_that_is_rejected_fails_and_one_that_never_comes_is_given_up(tmp_path: Path) -> None:
     faults = (Fault(kind="context_length", match="month 3 "), Fault(kind="server_error", match="month 4 "))
     async with Simulator(scenario(live=faults)) as server:
@@ -120,6 +122,7 @@ async def test_batches_that_never_end_give_their_rows_up(tmp_path: Path) -> None
         assert (nights.sizes(), night.tally.sent, server.account.total.paid) == ([5, 5], 0, 0)
 
 
+@pytest.mark.slow
 async def test_files_are_no_larger_than_allowed_and_no_more_in_flight(tmp_path: Path) -> None:
     async with Simulator(scenario(requests=7, bytes=4_000)) as server:
         nights = BatchNights(tmp_path, server, batch={"requests": 7, "bytes": 4_000, "in_flight": 2})
@@ -159,6 +162,7 @@ async def test_batches_that_all_fail_end_the_run(tmp_path: Path) -> None:
         assert (len(nights.sizes()), nights.flight.open) == (3, {})
 
 
+@pytest.mark.slow
 async def test_a_refusal_of_every_row_ends_the_run_and_the_next_one_goes_on(tmp_path: Path) -> None:
     refused = Fault(kind="unknown_model", times=1)
     async with Simulator(scenario(live=(refused,))) as server:
@@ -185,8 +189,6 @@ async def test_the_budget_holds_for_what_is_in_flight(tmp_path: Path) -> None:
 
 
 async def test_handing_in_and_fetching_later(tmp_path: Path) -> None:
-    from llmbatch.simulator import Clock
-
     slow = scenario().model_copy(update={"clock": Clock(speed=1)})
     hands = [0.0]
     async with Simulator(slow, clock=lambda: hands[0]) as server:
@@ -223,45 +225,37 @@ async def test_a_form_that_the_server_does_not_know_is_learned_from_a_batch(tmp_
 
 
 async def test_a_stop_leaves_batches_and_the_next_run_takes_them(tmp_path: Path) -> None:
-    async with Simulator(scenario(BatchFault(kind="slow", nth=1, factor=50))) as server:
+    slow, hands = BatchFault(kind="slow", nth=1, factor=50), [0.0]
+    by_hand = scenario(slow).model_copy(update={"clock": Clock(speed=1)})
+    async with Simulator(by_hand, clock=lambda: hands[0]) as server:
         nights = BatchNights(tmp_path, server, batch={"requests": 20})
-        halts: list[Halt] = []
-
-        def stop(watched: object) -> None:
-            if server.account.total.paid and halts:
-                halts[0].stop(Interrupted(Exit.SIGINT))
-
-        original = nights.seen.append
-        nights.seen = _Watching(original, stop)
-        import llmbatch.engines.batch_api as module
-
-        answer = module.answer
-
-        async def caught(engine: Any) -> Any:
-            halts.append(engine.halt)
-            return await answer(engine)
-
-        module.answer = caught
-        try:
-            night = await nights.run(numbered(TEXTS))
-        finally:
-            module.answer = answer
+        nights.seen = seen = _Stopping(nights, server)
+        hands[0] = 0.0
+        seen.when_both_are_out = lambda: hands.__setitem__(0, 100.0)  # the second one has ended, the first has not
+        night = await nights.run(numbered(TEXTS))
         assert isinstance(night.halt.reason, Interrupted)
+        assert night.statuses() == {"done": 10}
         assert len(nights.flight) == 1
-        nights.seen = []
+        nights.seen, hands[0] = [], 10_000.0
         again = await nights.run(numbered(TEXTS))
-        assert sum(again.statuses().values()) == len(TEXTS)
+        assert again.statuses() == {"done": 20, "reused": 10}
         assert (nights.sizes(), server.account.total.paid) == ([20, 10], len(TEXTS))
 
 
-class _Watching(list):  # type: ignore[type-arg]
-    def __init__(self, *hear: Any) -> None:
-        super().__init__()
-        self._hear = hear
+class _Stopping(list[tuple[BatchState, ...]]):
+    """Told how the batches stand, it stops the run when one of two has been fetched."""
 
-    def append(self, watched: Any) -> None:
+    def __init__(self, nights: BatchNights, server: Simulator) -> None:
+        super().__init__()
+        self.when_both_are_out: Callable[[], None] = lambda: None
+        self._nights, self._server = nights, server
+
+    def append(self, watched: tuple[BatchState, ...]) -> None:
         super().append(watched)
-        self._hear[-1](watched)
+        if len(watched) == 2:
+            self.when_both_are_out()
+        elif self._server.account.total.paid:
+            self._nights.halt.stop(Interrupted(Exit.SIGINT))
 
 
 @pytest.mark.slow
