@@ -91,7 +91,8 @@ class Outlook:
         pipeline = self.night.pipeline
         foresight = foresee(con, pipeline, self.prices, self.worst_case, rehearsal=is_rehearsal(pipeline))
         rows, run = self._look(con, foresight.sizes)
-        tier = self.worst_case.tier or "standard"
+        batch = pipeline.settings.limits.tier == "batch"
+        tier = "batch" if batch else self.worst_case.tier or "standard"
         costs = foresight.costs(tier, rows.asked)
         return planning.Plan(
             pipeline=pipeline.name,
@@ -105,7 +106,7 @@ class Outlook:
             cached_tokens=costs.cached_tokens,
             cost_usd=costs.cost_usd,
             tiers=_tiers(foresight, rows.asked),
-            time=foresight.time(costs),
+            time=planning.Time(None, "batch") if batch else foresight.time(costs),
             basis=foresight.learned.basis,
             price_source=self.prices.source(),
             budget_usd=self._left(con, run),

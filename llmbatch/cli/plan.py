@@ -39,7 +39,7 @@ def plan(
     provider: Annotated[Literal["openai", "offline"] | None, typer.Option(help="Who would answer.")] = None,
     model: Annotated[str | None, typer.Option(metavar="NAME", help="Another model; changes every key.")] = None,
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server.")] = None,
-    tier: Annotated[Literal["standard", "flex"] | None, typer.Option(help="As of run.")] = None,
+    tier: Annotated[Literal["standard", "flex", "batch"] | None, typer.Option(help="As of run.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N rows.")] = None,
     retry_failed: Annotated[str | None, typer.Option(metavar="[CLASS]", help="As of run.")] = None,
     skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="As of run.")] = False,

@@ -45,7 +45,7 @@ class Time:
     """How long it may take; null when nothing is known."""
 
     seconds: float | None
-    limited_by: str | None  #: requests_per_minute, tokens_per_minute, or history (the speed of earlier runs)
+    limited_by: str | None  #: requests_per_minute, tokens_per_minute, batch, or history (the speed of earlier runs)
 
 
 @dataclass(frozen=True, slots=True)

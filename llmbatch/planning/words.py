@@ -94,6 +94,8 @@ def _usd(dollars: float) -> str:
 
 
 def _time(plan: Plan) -> str:
+    if plan.time.limited_by == "batch":
+        return "as the provider's batches take, up to a day each; what comes back invalid takes another one"
     if plan.time.seconds is None:
         return "unknown: no limits are set, and no earlier run tells"
     words = {"history": "at the speed of earlier runs"}

@@ -150,3 +150,15 @@ def test_mistakes_are_refused_before_anything_is_sent(flags: tuple[str, ...], wo
     made = shell.call("run", "label", "--input", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", *flags, expect=2)
     assert words in made.stderr
     assert not (shell.folder / ".llmbatch").exists()
+
+
+def test_a_plan_at_tier_batch_has_its_price_and_one_that_cannot_be_is_refused(shell: Shell) -> None:
+    shell.write("in.jsonl", tickets(5))
+    words = ("plan", "label", "--input", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", "--tier", "batch")
+    refused = shell.call(*words, expect=2).stderr
+    assert "batch is known of openai, azure, groq" in refused
+    shape = orjson.loads(shell.call(*words, "--json", *FLAGS[2:]).stdout)
+    dollars = {tier["tier"]: tier["cost_usd"]["likely"] for tier in shape["tiers"]}
+    assert shape["tier"] == "batch"
+    assert shape["cost_usd"]["likely"] == dollars["batch"] == dollars["standard"] / 2
+    assert shape["time"] == {"seconds": None, "limited_by": "batch"}
