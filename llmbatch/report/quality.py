@@ -51,7 +51,7 @@ def canary(found: Canary) -> str:
 def grade(graded: Graded) -> str:
     """A grader in a line: the mean with its interval, rows right, rows left out."""
     if graded.mean is None:
-        return f"nothing graded: {number_of(graded.ungraded, 'row')} without gold"
+        return "nothing graded" + f": {number_of(graded.ungraded, 'row')} without gold" * (graded.ungraded > 0)
     parts = [f"{percent(graded.mean)} ({span(graded.interval)}) of {number_of(graded.rows, 'row')}"]
     if graded.agreement is not None and set(graded.details) > {"exact"}:
         micro = graded.agreement.micro
