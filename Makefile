@@ -4,7 +4,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: bench-batches campaign-batches help demo test test-all check format lint types campaign campaign-kill campaign-faults campaign-wal bench bench-cpu \
+.PHONY: bench-batches campaign-batches help demo test test-all check format lint types campaign campaign-kill campaign-faults campaign-wal \
+	campaign-budget campaign-plan bench bench-cpu \
 	bench-nights bench-start \
 	bench-flow bench-otel bench-quality audit lock build clean
 
@@ -37,7 +38,7 @@ lint: $(READY) ## check format and lint
 types: $(READY) ## check types (mypy --strict)
 	@$(BIN)/mypy
 
-campaign: campaign-kill campaign-faults campaign-wal campaign-batches ## every long campaign below
+campaign: campaign-kill campaign-faults campaign-wal campaign-batches campaign-budget campaign-plan ## every long campaign below
 
 campaign-kill: $(READY) ## 200 kills with kill -9 and cut power, compared with unbroken runs (10 minutes)
 	@$(BIN)/python -m tests.campaign.kill
@@ -50,6 +51,12 @@ campaign-wal: $(READY) ## the ledger's log cut and flipped at many places
 
 campaign-batches: $(READY) ## nights by provider batches, killed again and again, beside the simulator's account
 	@$(BIN)/python -m tests.campaign.batches
+
+campaign-budget: $(READY) ## 500 random nights under a budget, and 20 that are killed: spend never above the cap (15 minutes)
+	@$(BIN)/python -m tests.campaign.budget
+
+campaign-plan: $(READY) ## plans against what came, for both shipped pipelines
+	@$(BIN)/python -m tests.campaign.plan
 
 bench: bench-cpu bench-nights bench-start bench-flow bench-otel bench-quality bench-batches ## every benchmark below
 
