@@ -127,6 +127,7 @@ def test_time_is_what_the_tightest_limit_makes_of_it() -> None:
     slow = time_of(1_000, 10_000, limits, [report(100, 100), report(300, 100)])
     assert (slow.seconds, slow.limited_by) == (500, "history")
     told = time_of(1_000, 0, LimitSettings(), [report(1_000, 1, requests_per_minute=60)])
-    assert (told.seconds, told.limited_by) == (pytest.approx(1_000), "requests_per_minute")
+    assert told.seconds == pytest.approx(1_000)
+    assert told.limited_by == "requests_per_minute"
     assert time_of(1_000, 0, LimitSettings(), []).seconds is None
     assert time_of(0, 0, LimitSettings(), []).seconds == 0
