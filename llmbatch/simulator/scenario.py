@@ -160,6 +160,13 @@ class Server(_Table):
     cached_share: float = Field(default=0.0, ge=0, le=1)  #: part of the input tokens counted as cached
 
 
+class Model(_Table):
+    """[model.NAME]: how good a model is. One that has no table is as good as the brain."""
+
+    error_rate: float = Field(default=0.0, ge=0, le=1)  #: rows about which it is wrong, with a valid answer
+    invalid_rate: float = Field(default=0.0, ge=0, le=1)  #: answers that do not fit the schema
+
+
 class Scenario(_Table):
     """A whole scenario. The default is a server without latency, limits or faults."""
 
@@ -169,6 +176,7 @@ class Scenario(_Table):
     server: Server = Server()
     clock: Clock = Clock()
     batches: Batches = Batches()
+    model: dict[str, Model] = Field(default_factory=dict)
     fault: tuple[Fault, ...] = ()
     batch: tuple[BatchFault, ...] = ()
 
@@ -227,5 +235,6 @@ def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
         "clock": Clock,
         "batches": Batches,
         "batch": BatchFault,
+        "model": Model,
     }
     return list((tables[loc[0]] if len(loc) > 1 else Scenario).model_fields)

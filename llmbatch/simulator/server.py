@@ -17,9 +17,9 @@ from llmbatch.simulator.account import Account, Served
 from llmbatch.simulator.asked import Asked, read
 from llmbatch.simulator.batches.api import BatchApi
 from llmbatch.simulator.batches.rows import Rows
-from llmbatch.simulator.brain import BRAINS
 from llmbatch.simulator.buckets import Buckets
 from llmbatch.simulator.form import BadRequest
+from llmbatch.simulator.models import playing
 from llmbatch.simulator.plan import Plan
 from llmbatch.simulator.scenario import Fault, Scenario
 from llmbatch.simulator.slots import QueueFull, Slots
@@ -60,7 +60,7 @@ class Simulator:
         self._clock = clock
         self._first_at: float | None = None
         self._number = 0
-        self._brain = BRAINS[scenario.server.brain]()
+        self._brain = playing(scenario)
         self._plan = Plan(scenario.seed, scenario.fault)
         self._buckets = Buckets(scenario.limits, clock())
         self._random = random.Random(scenario.seed)

@@ -6,6 +6,7 @@ from llmbatch.grade.stats.families import Hypothesis, holm
 from llmbatch.grade.stats.groups import cohens_h, fisher, mcnemar, more_often, two_proportion, welch
 from llmbatch.grade.stats.intervals import Interval, clopper_pearson, mean_interval, newcombe, wilson
 from llmbatch.grade.stats.judged import Estimate, prediction_powered, rogan_gladen
+from llmbatch.grade.stats.lower import lower_bound, right_rows_wanted
 from llmbatch.grade.stats.sizes import detectable, rows_for_difference, rows_for_half_width
 
 __all__ = [
@@ -22,12 +23,14 @@ __all__ = [
     "jensen_shannon",
     "ks_p",
     "ks_statistic",
+    "lower_bound",
     "mcnemar",
     "mean_interval",
     "more_often",
     "newcombe",
     "prediction_powered",
     "psi",
+    "right_rows_wanted",
     "rogan_gladen",
     "rows_for_difference",
     "rows_for_half_width",
