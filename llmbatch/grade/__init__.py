@@ -12,7 +12,7 @@ from llmbatch.grade.gather import Gathered, Rates, closed_lists, place
 from llmbatch.grade.profile import Profile, Signature
 from llmbatch.grade.quality import Quality
 from llmbatch.grade.score import Grader, Score
-from llmbatch.grade.scores import Graded, Scores
+from llmbatch.grade.scores import Graded, Scores, interval_of
 from llmbatch.grade.stats import Interval
 
 __all__ = [
@@ -38,5 +38,6 @@ __all__ = [
     "closed_lists",
     "compare",
     "graders",
+    "interval_of",
     "place",
 ]
