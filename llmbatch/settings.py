@@ -286,3 +286,4 @@ class Settings(_Table):
     batch: BatchSettings = BatchSettings()
     prices: dict[str, PriceSettings] = Field(default_factory=dict)
     quality: QualitySettings = QualitySettings()
+    certificate: dict[str, str | int | float] = Field(default_factory=dict)  #: of `compare --write`, for people

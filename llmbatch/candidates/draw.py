@@ -55,11 +55,18 @@ class Drawing:
             before = after
 
 
-def halves(rows: Iterable[int], seed: int) -> tuple[frozenset[int], frozenset[int]]:
-    """Every second row for selecting, the others for certifying; of rows in the order of their strata."""
+def halves(rows: Iterable[int], seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Every second row for selecting, the others for certifying; of rows in the order of their strata.
+
+    Each half is in an order by chance, as bets on its mean must be.
+    """
     rows = list(rows)
     first = lot(seed, -2) < 0.5
-    return frozenset(rows[first::2]), frozenset(rows[not first :: 2])
+
+    def shuffled(half: list[int]) -> tuple[int, ...]:
+        return tuple(sorted(half, key=lambda row_no: lot(seed, -3 - row_no)))
+
+    return shuffled(rows[first::2]), shuffled(rows[not first :: 2])
 
 
 def lot(seed: int, row_no: int) -> float:

@@ -48,7 +48,8 @@ def report(
     from llmbatch.ledger import history
 
     with reading(ledger or ledger_file(pipeline)) as con:
-        nights = [n for n in history(con) if n["report"] and n["run_id"].startswith(run or "")]
+        wanted = [n for n in history(con) if n["report"] and n["run_id"].startswith(run or "")]
+        nights = [n for n in wanted if run or n["status"] != "compare"]
         if not nights:
             raise UsageError(
                 f"no finished run {run or ''} of {pipeline}".replace("  ", " "), hint="see `llmbatch runs`"

@@ -60,6 +60,7 @@ class Night:
     gathered: Gathered
     gold: tuple[Row, ...]  #: asked before all others
     only: frozenset[int] | None = None  #: rows that are asked for, by number; the others are passed over
+    mark: str = ""  #: before the input's fingerprint, of a run that is no night
 
     @property
     def floor(self) -> float:
@@ -221,7 +222,7 @@ def _start(night: Night) -> ledgers.RunStart:
         prompt=pipeline.prompt,
         hooks=pipeline.hooks,
         input=" ".join(night.order.inputs),
-        fingerprint=f"{night.survey.fingerprint}:{night.total}",
-        total=night.total,
+        fingerprint=f"{night.mark}{night.survey.fingerprint}:{night.total}",
+        total=len(night.only) if night.mark and night.only is not None else night.total,
         settings=pipeline.settings.model_dump_json(),
     )

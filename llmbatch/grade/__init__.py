@@ -11,7 +11,7 @@ from llmbatch.grade.drift import Move
 from llmbatch.grade.gather import Gathered, Rates, closed_lists, place
 from llmbatch.grade.profile import Profile, Signature
 from llmbatch.grade.quality import Quality
-from llmbatch.grade.score import Grader, Score
+from llmbatch.grade.score import Grader, Score, label_of, text_of
 from llmbatch.grade.scores import Graded, Scores, interval_of
 from llmbatch.grade.stats import Interval
 
@@ -39,5 +39,7 @@ __all__ = [
     "compare",
     "graders",
     "interval_of",
+    "label_of",
     "place",
+    "text_of",
 ]

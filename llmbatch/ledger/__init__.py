@@ -13,6 +13,7 @@ from llmbatch.ledger.lock import Lock
 from llmbatch.ledger.past import Asked, Past, past
 from llmbatch.ledger.repair import Repaired, repair
 from llmbatch.ledger.runs import (
+    COMPARED,
     FINISHED,
     Begun,
     Run,
@@ -37,6 +38,7 @@ from llmbatch.ledger.store import Ledger
 from llmbatch.ledger.story import attempts_of, outcomes_of, request_of, version_of
 
 __all__ = [
+    "COMPARED",
     "FINISHED",
     "Asked",
     "BatchRequest",

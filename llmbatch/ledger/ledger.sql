@@ -101,9 +101,14 @@ from attempts where seq in (select unnest(?::bigint[])) order by seq;
 insert into prompt_versions select ?, ?, ?, ?, ?, ?, ?, ?, make_timestamp(?)
 where not exists (select 1 from prompt_versions where version = ?);
 
+-- name: newest_run
+select coalesce(max(run_no), 0) from runs;
+
 -- name: last_run
+-- Runs of candidates (compare) are no nights: nothing goes on with them, and they hide no night that stopped.
 select r.run_no, r.fingerprint, r.prompt_version, r.resumes, e.status
-from runs r left join run_ends e using (run_no) order by r.run_no desc limit 1;
+from runs r left join run_ends e using (run_no)
+where not starts_with(r.fingerprint, 'compare:') order by r.run_no desc limit 1;
 
 -- name: seq_before_night
 -- The last attempt before the first of the $night's runs that followed the last of them that ended below its floor.
@@ -199,7 +204,7 @@ where v.model = $model order by e.run_no desc limit $most;
 
 -- name: last_night
 select max(r.run_no) from runs r left join run_ends e using (run_no)
-where r.run_no <= ? and e.status is distinct from 'probe';
+where r.run_no <= ? and e.status is distinct from 'probe' and not starts_with(r.fingerprint, 'compare:');
 
 -- name: sighted
 create or replace temp table sighted (row_id varchar, key blob, kind varchar);
@@ -245,7 +250,8 @@ select run_no, run_id from runs;
 
 -- name: begun
 select run_no, run_id, resumes, fingerprint, total, json_extract_string(e.report, '$.input[*]')
-from runs left join run_ends e using (run_no) where starts_with(run_id, ?) order by run_no desc limit 1;
+from runs left join run_ends e using (run_no) where starts_with(run_id, $run_id)
+    and ($run_id <> '' or not starts_with(fingerprint, 'compare:')) order by run_no desc limit 1;
 
 -- name: run_history
 select r.run_id, r.started_at, r.prompt_version, r.input, r.total, e.ended_at, e.status, e.exit_code, e.report
@@ -254,7 +260,7 @@ from runs r left join run_ends e using (run_no) order by r.run_no desc;
 -- name: reports_before
 -- The newest $most runs before a run that have a report, newest first.
 select r.run_id, e.report from runs r join run_ends e using (run_no)
-where r.run_no < $run order by r.run_no desc limit $most;
+where r.run_no < $run and not starts_with(r.fingerprint, 'compare:') order by r.run_no desc limit $most;
 
 -- name: paid_by_version
 -- What each prompt version cost over all its runs, newest first.

@@ -16,6 +16,8 @@ from llmbatch.ledger.statements import statements
 
 #: run_ends.status of a run that reached every row; any other, or none, can be resumed
 FINISHED = frozenset({"finished", "too_many_failed", "quality_failed"})
+#: how the fingerprint of a candidate's run begins: it is no night, so none goes on with it or is compared with it
+COMPARED = "compare:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +88,17 @@ def begin(con: duckdb.DuckDBPyConnection, start: RunStart) -> Run:
 def upcoming(con: duckdb.DuckDBPyConnection, fingerprint: str, version: str) -> tuple[int, tuple[int, ...], int | None]:
     """What a run over this input would be: its number, the unfinished runs that it goes on with, last night's run.
 
-    A probe is an unfinished run, and never last night's.
+    A probe is an unfinished run, and never last night's. A candidate's run is neither, and hides none that stopped.
     """
+    (newest,) = con.execute(statements()["newest_run"]).fetchone() or (0,)
     last = con.execute(statements()["last_run"]).fetchone()
-    if last is None:
-        return 1, (), None
+    if last is None or fingerprint.startswith(COMPARED):
+        return newest + 1, (), None
     last_no, its_fingerprint, its_version, earlier, status = last
     goes_on = status not in FINISHED and (its_fingerprint, its_version) == (fingerprint, version)
     resumes = (*earlier, last_no) if goes_on else ()
     (before,) = con.execute(statements()["last_night"], [resumes[0] - 1 if resumes else last_no]).fetchone() or (None,)
-    return last_no + 1, resumes, before
+    return newest + 1, resumes, before
 
 
 @storage_faults()
@@ -158,7 +161,7 @@ class Begun:
 @storage_faults()
 def begun(con: duckdb.DuckDBPyConnection, run_id: str) -> Begun | None:
     """The newest run whose run_id begins so; None when there is none."""
-    row = con.execute(statements()["begun"], [run_id]).fetchone()
+    row = con.execute(statements()["begun"], {"run_id": run_id}).fetchone()
     if row is None:
         return None
     run_no, name, resumes, fingerprint, total, inputs = row

@@ -48,6 +48,13 @@ class Pipeline:
         settings = self.settings.model_copy(update={"prices": {**own, **found}})
         return replace(self, settings=settings, prices_from=f"{path}{', pipeline [prices]' if own else ''}")
 
+    def with_prompt(self, path: Path) -> Pipeline:
+        """The same pipeline with another template. Raises PipelineError."""
+        prompt = _read(path)
+        template.refuse_unbounded(prompt, path)
+        request = self.settings.request.model_dump(mode="json")
+        return replace(self, prompt=prompt, version=_version(request, prompt, self.schema, self.hooks))
+
 
 def load(folder: Path, *, overrides: Sequence[str] = (), use_hooks: bool = True) -> Pipeline:
     """Read and check a pipeline folder.

@@ -23,18 +23,18 @@ def html(report: RunReport) -> str:
     folder = files("llmbatch.report")
     template = folder.joinpath("page.html.j2").read_text(encoding="utf-8")
     style = folder.joinpath("page.css").read_text(encoding="utf-8")
-    return environment.render_str(template, "page.html.j2", style=style, **_harmless(_view(report)))
+    return environment.render_str(template, "page.html.j2", style=style, **harmless(_view(report)))
 
 
-def _harmless(value: Any) -> Any:
+def harmless(value: Any) -> Any:
     """The view with every text in it made visible; escaping is the template's work."""
     if isinstance(value, str):
         return words.plain(value)
     if isinstance(value, dict):
-        return {key: _harmless(part) for key, part in value.items()}
+        return {key: harmless(part) for key, part in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
-        return _harmless(asdict(value))
-    return [_harmless(part) for part in value] if isinstance(value, list | tuple) else value
+        return harmless(asdict(value))
+    return [harmless(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _view(report: RunReport) -> dict[str, Any]:

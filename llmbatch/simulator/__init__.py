@@ -8,7 +8,7 @@ fault -> slot -> answer -> account -> wire. Batches move by a clock of their own
 from llmbatch.simulator.account import Account, Served, Sums
 from llmbatch.simulator.batches.tables import BATCH_KINDS, Batches, BatchFault, Clock
 from llmbatch.simulator.run import run
-from llmbatch.simulator.scenario import KINDS, Fault, Latency, Limits, Scenario, Server, built_in, load_scenario
+from llmbatch.simulator.scenario import KINDS, Fault, Latency, Limits, Model, Scenario, Server, built_in, load_scenario
 from llmbatch.simulator.server import Simulator
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Fault",
     "Latency",
     "Limits",
+    "Model",
     "Scenario",
     "Served",
     "Server",

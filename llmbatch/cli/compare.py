@@ -1,0 +1,195 @@
+"""llmbatch compare: models and prompts on the same rows; the cheapest that is good enough."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from llmbatch.cli.gate import dumped, note, shown
+from llmbatch.cli.order import Order, refuse_paths, until
+from llmbatch.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from llmbatch.candidates import Comparison
+
+EXIT_STATUS = """EXIT STATUS
+
+0 a candidate is named, or no target was set
+1 fault in llmbatch
+2 mistake in usage, pipeline or input, nothing sent
+4 budget reached
+6 provider refused or unreachable
+7 no candidate meets the target
+74 storage failed
+75 a run holds the ledger
+129, 130, 143 interrupted"""
+
+_TARGET, _SENDING, _OUTPUT = "What is wanted", "Where it is sent", "Output"
+
+
+def compare(
+    pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's folder.")],
+    input: Annotated[
+        list[str],
+        typer.Option(
+            "--input", "-i", metavar="FILE", help="JSONL (also .gz, .zst) or Parquet; a glob; - for stdin. Repeatable."
+        ),
+    ],
+    models: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Models to compare. \\[the pipeline's own]")
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(metavar="P,Q,...", help="Templates in place of prompt.j2, each with each model. \\[prompt.j2]"),
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=2, max=20_000, metavar="N", help="Rows that each candidate is asked.")
+    ] = 300,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the choice of rows.")] = 0,
+    grader: Annotated[str | None, typer.Option(metavar="NAME", help="The grader that decides. \\[the first]")] = None,
+    min_quality: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SCORE",
+            help="Name the cheapest whose mean score is so much.",
+            rich_help_panel=_TARGET,
+        ),
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="USD",
+            help="Only those that cost so much per 1,000 rows; without --min-quality, the best of them.",
+            rich_help_panel=_TARGET,
+        ),
+    ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help='Only those that would answer the whole input by "06:00", or in "8h".',
+            rich_help_panel=_TARGET,
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="USD", help="Spend at most this much on the comparison.", rich_help_panel=_TARGET),
+    ] = None,
+    provider: Annotated[
+        Literal["openai", "offline"] | None, typer.Option(help="Who answers.", rich_help_panel=_SENDING)
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server.", rich_help_panel=_SENDING)
+    ] = None,
+    allow_insecure: Annotated[
+        bool, typer.Option("--allow-insecure", help="Send to another machine without TLS.", rich_help_panel=_SENDING)
+    ] = False,
+    tier: Annotated[
+        Literal["standard", "flex", "batch"] | None,
+        typer.Option(
+            help="Whose price decides; batch is compared by calls at the standard tier.", rich_help_panel=_SENDING
+        ),
+    ] = None,
+    concurrency: Annotated[
+        str | None, typer.Option(metavar="N|auto", help="Requests in flight.", rich_help_panel=_SENDING)
+    ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            "--ledger",
+            metavar="FILE",
+            help="The DuckDB file of progress. \\[.llmbatch/PIPELINE.duckdb]",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    prices: Annotated[
+        Path | None,
+        typer.Option("--prices", metavar="FILE", help="TOML with \\[prices.MODEL] tables; they count first."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override pipeline.toml. Repeatable.")
+    ] = None,
+    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="As of run.")] = False,
+    write: Annotated[
+        bool,
+        typer.Option("--write", help="Put the choice and its certificate into pipeline.toml.", rich_help_panel=_OUTPUT),
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page.", rich_help_panel=_OUTPUT)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.", rich_help_panel=_OUTPUT)] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_OUTPUT)] = False,
+) -> int:
+    """Ask several models or prompts the same rows, and name the cheapest that is good enough.
+
+    It is selected on one half of the rows and certified on the other. Answers are kept: a run with the chosen model
+    reuses them.
+    """
+    from llmbatch.candidates import Goal
+    from llmbatch.cli import choice, contest
+
+    overrides = {
+        "provider.kind": provider,
+        "provider.base_url": base_url,
+        "provider.allow_insecure": "true" if allow_insecure else None,
+        "limits.concurrency": concurrency,
+        "limits.tier": tier,
+        "limits.budget_usd": budget,
+    }
+    order = Order(
+        pipeline=pipeline,
+        inputs=tuple(input),
+        ledger=ledger,
+        overrides=(*(set_ or ()), *(f"{key}={value}" for key, value in overrides.items() if value is not None)),
+        prices=prices,
+        skip_bad_rows=skip_bad_rows,
+        json=json,
+        quiet=quiet,
+    )
+    refuse_paths(order)
+    goal = Goal(min_quality, max_cost, None if deadline is None else _seconds(deadline))
+    if write:
+        if not goal.any:
+            raise UsageError("--write needs a target", hint="for instance --min-quality 0.95")
+        choice.refuse_to_write(order)
+    asked = contest.Asked(_names(models, "--models"), _names(prompts, "--prompts"), sample, seed, goal, grader)
+    try:
+        found = contest.compare(order, asked)
+    except contest.Stopped as stopped:
+        return stopped.code
+    if write and found.named is not None:
+        found = choice.write(order, found)
+    _show(found, order, html)
+    return Exit.QUALITY if goal.any and found.named is None else Exit.OK
+
+
+def _seconds(deadline: str) -> float:
+    from datetime import datetime
+
+    return until(deadline, datetime.now())  # noqa: DTZ005 - as people give it: local time
+
+
+def _names(text: str | None, flag: str) -> tuple[str, ...]:
+    """The names of a comma-separated list. Raises UsageError for an empty one."""
+    if text is None:
+        return ()
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise UsageError(f"{flag} {text!r} has an empty name", hint=f"{flag} a,b")
+    return names
+
+
+def _show(found: Comparison, order: Order, html: Path | None) -> None:
+    from llmbatch.atomic import write_text
+    from llmbatch.report import contest, contest_page
+
+    if html is not None:
+        write_text(html, contest_page.html(found))
+    typer.echo(dumped(contest.to_json(found)) if order.json else shown(contest.text(found)))
+    for line in found.notes:
+        note(line)

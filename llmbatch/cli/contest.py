@@ -1,0 +1,221 @@
+"""A comparison, from its checks on: every candidate is a run over the same rows, as `run --model` makes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+import orjson
+import uvloop
+
+from llmbatch import ledger as ledgers
+from llmbatch import report as reports
+from llmbatch.candidates import Candidate, Comparison, Cost, Drawing, Goal, Tried, halves, measured, tried
+from llmbatch.cli import ending, entrants, quality
+from llmbatch.cli.decision import decide
+from llmbatch.cli.entrants import Entrant
+from llmbatch.cli.gate import complain
+from llmbatch.cli.night import Night, answer, checked
+from llmbatch.cli.order import Order
+from llmbatch.cli.outside import Outside
+from llmbatch.cli.signals import Signals
+from llmbatch.cli.wiring import is_rehearsal, prices_of
+from llmbatch.errors import Exit, InputError
+from llmbatch.grade import Grader, Interval, label_of, text_of
+from llmbatch.grade.stats import right_rows_wanted
+from llmbatch.ledger import Lock, known
+from llmbatch.render import RenderError
+from llmbatch.source import open_source
+from llmbatch.tally import Tally
+from llmbatch.types import Reply, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a person asks of a comparison, beside the order that a run takes."""
+
+    models: tuple[str, ...]
+    prompts: tuple[str, ...]
+    sample: int
+    seed: int
+    goal: Goal
+    grader: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Candidates, and the rows that they are asked."""
+
+    night: Night  #: of the first candidate
+    graders: Mapping[str, Grader]
+    deciding: str
+    tier: str
+    selecting: tuple[int, ...]
+    certifying: tuple[int, ...]
+
+    @property
+    def rows(self) -> frozenset[int]:
+        """All rows that are asked."""
+        return frozenset((*self.selecting, *self.certifying))
+
+
+class Stopped(Exception):
+    """A candidate's run stopped before it had reached every row; it has been said why."""
+
+    def __init__(self, code: Exit) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def compare(order: Order, asked: Asked) -> Comparison:
+    """Ask every candidate. Raises UserError before anything is sent, Stopped when a run stops early."""
+    tier, found = entrants.enter(order, asked.models, asked.prompts)
+    deciding = entrants.deciding(found[0].pipeline, asked.grader)
+    entrants.refuse_unpriced(found, tier, asked.goal)
+    with Signals(), TemporaryDirectory() as spool:
+        order.ledger_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with Lock(order.ledger_file, wait_s=order.wait_s), open_source(order.inputs, Path(spool)) as source:
+            first = found[0]
+            night = replace(checked(order, first.pipeline, first.renderer, source, Outside(order)), gold=())
+            contest = _contest(night, asked, deciding, tier)
+            results = tuple(_asked(contest, found))
+    return decide(contest, asked, results)
+
+
+def _contest(night: Night, asked: Asked, deciding: str, tier: str) -> Contest:
+    """Draw the rows. Raises InputError when they are too few."""
+    graders = night.gathered.graders
+    gold = night.pipeline.settings.quality.graders[deciding].gold
+    drawing = Drawing(asked.seed, asked.sample)
+    for row in night.rows():
+        if row.problem is None and graders[deciding].grade(None, row.columns) is not None:
+            drawing.add(row.row_no, _stratum(row, gold))
+    drawn = drawing.rows()
+    target = asked.goal.min_quality
+    wanted = max(2, 2 * right_rows_wanted(target, 0.05) if target is not None else 2)
+    if len(drawn) < wanted:
+        graded = f"grader {deciding!r} can grade {drawing.seen.total():,} rows of the input"
+        why = f"even without a mistake, {target:.1%} is certified by {wanted:,} rows at least" if target else ""
+        raise InputError(
+            f"{len(drawn):,} rows are too few to compare by: {graded}; {why}".rstrip("; "),
+            hint="a larger --sample, more rows with gold, or a lower --min-quality",
+        )
+    return Contest(night, graders, deciding, tier, *halves(drawn, asked.seed))
+
+
+def _stratum(row: Row, gold: str | None) -> str:
+    """Rows of a kind: by what is right, or by length (in octaves)."""
+    if gold is not None:
+        return label_of(row.columns.get(gold))[:200]
+    return f"{len(text_of(row.columns)).bit_length():02}"
+
+
+def _asked(contest: Contest, found: Sequence[Entrant]) -> Iterator[tuple[Candidate, tuple[Tried, ...]]]:
+    """Ask one after the other, all within one budget."""
+    spent = Decimal(0)
+    for entrant in found:
+        night, pipeline = contest.night, entrant.within(spent)
+        mine = replace(
+            night,
+            pipeline=pipeline,
+            renderer=entrant.renderer,
+            tally=Tally(),
+            gathered=quality.gatherer(pipeline, quality.ready(pipeline, entrant.renderer)),
+            only=contest.rows,
+            mark=ledgers.COMPARED,
+        )
+        mine.tally.planned(len(contest.rows))
+        with Signals() as signals:
+            answered = uvloop.run(answer(mine, signals))
+            with closing(ledgers.connect(mine.order.ledger_file)) as con:
+                report = _end(mine, answered, con)
+                if answered.reason is not None:
+                    raise Stopped(Exit(report.exit_code))
+                bills = ledgers.bills(con, runs=(answered.run.run_no,))
+                spent += ledgers.charged(bills, answered.wired.worst_case.stored)
+                rows = tuple(_tried(contest, mine, con))
+        start = _known(entrant, report, contest.tier)
+        yield measured(start, rows, contest.deciding, contest.tier, answered.wired.gate.state()), rows
+
+
+def _end(night: Night, answered: ending.Answered, con: duckdb.DuckDBPyConnection) -> reports.RunReport:
+    """Enter the end of a candidate's run; say why it stopped, if it did."""
+    reason = answered.reason
+    _, code = ending.verdict(night, reason, None)
+    code = code if reason is not None else Exit.OK  # rows that failed are counted as wrong
+    report = ending.report_of(night, answered, con, "compare", code, {}, None)
+    text = orjson.dumps(reports.to_json(report)).decode()
+    ledgers.end(con, answered.run, ended_at=time.time(), status="compare", exit_code=code, report=text)
+    answered.status.end("compare")
+    answered.display.end("compare", code)
+    if reason is not None:
+        hint = reason.hint or "the same command goes on; what is stored is not paid for again"
+        left = ", of what candidates before left" if code == Exit.BUDGET else ""
+        complain(f"the comparison stopped: {reason.message}{left}", hint, code)
+    return report
+
+
+def _tried(contest: Contest, night: Night, con: duckdb.DuckDBPyConnection) -> Iterator[Tried]:
+    """What became of each row, from what the ledger has for it."""
+    rows = [row for row in night.rows() if row.row_no in contest.rows]
+    seen = list(quality.without_gold(iter(rows), night.pipeline))
+    keys = {row.row_no: key for row in seen if (key := _key(night, row)) is not None}
+    stored = known(con, keys.values(), simulated=is_rehearsal(night.pipeline))
+    cost = _cost(night, contest.tier)
+    for row, shown in zip(rows, seen, strict=True):
+        past = stored.get(keys.get(row.row_no, ""))
+        replies = past.replies if past is not None else ()
+        fitted = night.renderer.fit(shown) if replies else shown
+        yield tried(fitted, row.columns, replies, night.judge, contest.graders, cost)
+
+
+def _key(night: Night, row: Row) -> str | None:
+    try:
+        return night.renderer.request(night.renderer.fit(row)).key
+    except RenderError:
+        return None
+
+
+def _cost(night: Night, own_tier: str) -> Cost:
+    prices, model = prices_of(night.pipeline), night.pipeline.settings.request.model
+    by_hour = prices.usd_per_hour(model) is not None
+
+    def cost(reply: Reply, tier: str) -> Decimal | None:
+        if by_hour:
+            return reply.cost_usd if tier == own_tier else None
+        return prices.cost(reply.usage, reply.model, tier, asked=model)
+
+    return cost
+
+
+def _known(entrant: Entrant, report: reports.RunReport, tier: str) -> Candidate:
+    """A candidate before its rows are looked at."""
+    dollars = report.cost.total_usd
+    return Candidate(
+        name=entrant.name,
+        model=entrant.pipeline.settings.request.model,
+        prompt=entrant.prompt,
+        prompt_version=entrant.pipeline.version,
+        rows=0,
+        failed=0,
+        mean=0.0,
+        interval=Interval(0.0, 1.0),
+        scores={},
+        invalid_rate=None,
+        usd_per_1000={tier: None},
+        price=None,
+        p50_ms=None,
+        p95_ms=None,
+        rows_per_hour=None,
+        limited_by=None,
+        calls=report.attempts.sent,
+        cost_usd=None if dollars is None else float(dollars),
+        reused=report.rows.reused,
+        run_id=report.run_id,
+    )
