@@ -18,8 +18,8 @@ def test_a_model_below_target_is_seldom_certified() -> None:
 
 def bid(name: str, selecting: int, certifying: int, price: float) -> Bid:
     """A candidate that is right so often of 100 rows in each half."""
-    halves = ([1.0] * k + [0.0] * (100 - k) for k in (selecting, certifying))
-    return Bid(name, *halves, price)
+    one, two = ([1.0] * k + [0.0] * (100 - k) for k in (selecting, certifying))
+    return Bid(name, one, two, price)
 
 
 def test_the_half_that_selects_does_not_certify() -> None:

@@ -1,6 +1,8 @@
-"""llmbatch compare, in processes of its own against the simulator with models of known quality."""
+"""llmbatch compare against the simulator, which plays models of known quality and price."""
 
+import os
 import tomllib
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -35,16 +37,40 @@ def labelled(shell: Shell) -> Shell:
     return shell
 
 
-def compare(shell: Shell, server: Simulator, *args: object, expect: int = 0) -> dict[str, Any]:
-    command = ("compare", "label", "-i", "in.jsonl", "--base-url", server.base_url, "--json", "--quiet", *args)
-    found: dict[str, Any] = orjson.loads(shell.call(*command, expect=expect).stdout)
-    return found
+@dataclass(frozen=True)
+class Compare:
+    """`llmbatch compare label -i in.jsonl ...` in the shell's folder, in this process."""
+
+    capfd: pytest.CaptureFixture[str]
+
+    def __call__(self, server: Simulator, *args: object, expect: int = 0) -> dict[str, Any]:
+        told = self.told(server, "--json", *args, expect=expect).out
+        found: dict[str, Any] = orjson.loads(told)
+        return found
+
+    def told(self, server: Simulator, *args: object, expect: int) -> Any:
+        """What it printed."""
+        self.capfd.readouterr()
+        command = ("compare", "label", "-i", "in.jsonl", "--base-url", server.base_url, "--quiet", *args)
+        assert main(list(map(str, command))) == expect
+        return self.capfd.readouterr()
 
 
-def test_the_cheapest_good_model_is_named_written_and_its_answers_are_reused(labelled: Shell, serve: Serve) -> None:
+@pytest.fixture
+def compare(labelled: Shell, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Compare:
+    monkeypatch.chdir(labelled.folder)
+    for name in list(os.environ):
+        if name.startswith(("OPENAI_", "AZURE_")):
+            monkeypatch.delenv(name)
+    return Compare(capfd)
+
+
+def test_the_cheapest_good_model_is_named_written_and_its_answers_are_reused(
+    labelled: Shell, serve: Serve, compare: Compare
+) -> None:
     shell, server = labelled, serve(scenario())
     options = ("--models", "small,middle,large", "--sample", 120, "--min-quality", 0.9)
-    found = compare(shell, server, *options, "--write", "--html", "page.html")
+    found = compare(server, *options, "--write", "--html", "page.html")
     assert found["named"] == "middle"
     by_name = {one["name"]: one for one in found["candidates"]}
     assert [one["name"] for one in found["candidates"]] == ["small", "middle", "large"]
@@ -68,17 +94,17 @@ def test_the_cheapest_good_model_is_named_written_and_its_answers_are_reused(lab
     assert (report["rows"]["reused"], report["rows"]["done"]) == (120, 120)
     assert report["prompt_version"] == by_name["middle"]["prompt_version"]
     assert (report["resumed"], report["changes"], report["trend"]) == ([], None, [])  # comparisons are no nights
-    again = compare(shell, server, *options)
+    again = compare(server, *options)
     assert [one["calls"] for one in again["candidates"]] == [0, 0, 0]
     assert [one["mean"] for one in again["candidates"]] == [one["mean"] for one in found["candidates"]]
     assert report["run_id"] in shell.call("report", "label").stdout
     assert report["run_id"] in shell.call("grade", "label").stdout
 
 
-def test_prompts_are_candidates_and_failed_rows_are_wrong(labelled: Shell, serve: Serve) -> None:
+def test_prompts_are_candidates_and_failed_rows_are_wrong(labelled: Shell, serve: Serve, compare: Compare) -> None:
     shell, server = labelled, serve(scenario(middle=Model(invalid_rate=1.0)))
     (shell.pipeline / "short.j2").write_text("Sum up: {{ text }}")
-    found = compare(shell, server, "--models", "middle,large", "--prompts", "prompt.j2,short.j2", "--sample", 20,
+    found = compare(server, "--models", "middle,large", "--prompts", "prompt.j2,short.j2", "--sample", 20,
                     "--set", "limits.max_attempts=1")  # fmt: skip
     names = {one["name"] for one in found["candidates"]}
     assert names == {f"{model} {prompt}" for model in ("middle", "large") for prompt in ("prompt.j2", "short.j2")}
@@ -86,24 +112,27 @@ def test_prompts_are_candidates_and_failed_rows_are_wrong(labelled: Shell, serve
     for one in found["candidates"]:
         bad = one["model"] == "middle"
         assert (one["failed"], one["invalid_rate"], one["mean"]) == ((20, 1.0, 0.0) if bad else (0, 0.0, 1.0))
-    none = compare(shell, server, "--models", "middle", "--sample", 120, "--min-quality", 0.9,
+    none = compare(server, "--models", "middle", "--sample", 120, "--min-quality", 0.9,
                    "--set", "limits.max_attempts=1", expect=7)  # fmt: skip
     assert none["reason"] == "no candidate is named: on the selecting half none reached 90.0%"
     (shell.pipeline / "gold.j2").write_text("{{ text }} {{ gold }}")
-    shown = shell.call("compare", "label", "-i", "in.jsonl", "--prompts", "gold.j2", expect=2)
-    assert "shows 'gold'" in shown.stderr
+    shown = compare.told(server, "--prompts", "gold.j2", expect=2).err
+    assert "shows 'gold'" in shown
 
 
-def test_a_budget_holds_over_all_candidates(labelled: Shell, serve: Serve) -> None:
+def test_a_budget_holds_over_all_candidates(labelled: Shell, serve: Serve, compare: Compare) -> None:
     shell, server = labelled, serve(scenario())
-    one = compare(shell, server, "--models", "small", "--sample", 40, "--seed", 1)["candidates"][0]["cost_usd"]
+    one = compare(server, "--models", "small", "--sample", 40, "--seed", 1)["candidates"][0]["cost_usd"]
     before = server.account.total.dollars(1, 1)  # type: ignore[arg-type]
-    command = ("compare", "label", "-i", "in.jsonl", "--base-url", server.base_url, "--models", "small,middle")
-    stopped = shell.call(*command, "--sample", 40, "--seed", 2, "--budget", f"{one * 5.5:.6f}", "--quiet", expect=4)
-    assert "budget reached" in stopped.stderr
+    told = compare.told(
+        server, "--models", "small,middle", "--sample", 40, "--seed", 2, "--budget", "0.006", expect=4
+    ).err
+    assert "budget reached" in told
+    assert "candidates before" in told
     sums = server.account.by_model
-    paid = sums["small"].dollars(1, 1) + sums["middle"].dollars(5, 5) - before  # type: ignore[arg-type]
-    assert one * 2 < float(paid) <= one * 5.5
+    small, middle = sums["small"].dollars(1, 1) - before, sums["middle"].dollars(5, 5)  # type: ignore[arg-type]
+    assert float(small) < one * 1.5
+    assert 0.0005 < float(middle) <= 0.006 - float(small)
 
 
 @pytest.mark.parametrize(
@@ -123,24 +152,17 @@ def test_a_budget_holds_over_all_candidates(labelled: Shell, serve: Serve) -> No
     ],
 )
 def test_mistakes_are_told_before_anything_is_sent(
-    labelled: Shell,
-    serve: Serve,
-    options: tuple[str, ...],
-    words: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    serve: Serve, compare: Compare, options: tuple[str, ...], words: str
 ) -> None:
     server = serve(scenario())
-    monkeypatch.chdir(labelled.folder)
-    assert main(["compare", "label", "-i", "in.jsonl", "--base-url", server.base_url, *options]) == 2
-    assert words in capsys.readouterr().err
+    assert words in compare.told(server, *options, expect=2).err
     assert server.account.total.requests == 0
 
 
 def test_without_a_grader_it_says_what_to_add(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     shell.write("in.jsonl", [{"id": "a", "text": "t"}])
     monkeypatch.chdir(shell.folder)
     assert main(["compare", "label", "-i", "in.jsonl", "--models", "a,b"]) == 2
-    assert "[quality.graders.right]" in capsys.readouterr().err
+    assert "[quality.graders.right]" in capfd.readouterr().err
