@@ -7,7 +7,7 @@ READY := .venv/.ready
 .PHONY: bench-batches campaign-batches help demo test test-all check format lint types campaign campaign-kill campaign-faults campaign-wal \
 	campaign-budget campaign-plan bench bench-cpu \
 	bench-nights bench-start \
-	bench-flow bench-otel bench-quality audit lock build clean
+	bench-flow bench-otel bench-quality bench-compare audit lock build clean
 
 help: ## print the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -58,7 +58,7 @@ campaign-budget: $(READY) ## 500 random nights under a budget, and 20 that are k
 campaign-plan: $(READY) ## plans against what came, for both shipped pipelines
 	@$(BIN)/python -m tests.campaign.plan
 
-bench: bench-cpu bench-nights bench-start bench-flow bench-otel bench-quality bench-batches ## every benchmark below
+bench: bench-cpu bench-nights bench-start bench-flow bench-otel bench-quality bench-compare bench-batches ## every benchmark below
 
 bench-cpu: $(READY) ## CPU per row, beside a plain SDK loop, bare aiohttp, litellm and curator
 	@$(BIN)/python -m tests.bench.cpu
@@ -78,6 +78,9 @@ bench-otel: $(READY) ## what --otel costs an attempt
 
 bench-quality: $(READY) ## how often the comparison of nights cries wolf, and how often it sees a fall (30 minutes)
 	@$(BIN)/python -m tests.bench.quality
+
+bench-compare: $(READY) ## how often compare names the right model, and how often it certifies a bad one (4 minutes)
+	@$(BIN)/python -m tests.bench.compare
 
 bench-batches: $(READY) ## 200,000 rows through provider batches: memory, speed, the queue of tokens
 	@$(BIN)/python -m tests.bench.batches

@@ -127,8 +127,7 @@ def compare(
 ) -> int:
     """Ask several models or prompts the same rows, and name the cheapest that is good enough.
 
-    It is selected on one half of the rows and certified on the other. Answers are kept: a run with the chosen model
-    reuses them.
+    It is selected on one half of the rows and certified on the other. A later run reuses the answers.
     """
     from llmbatch.candidates import Goal
     from llmbatch.cli import choice, contest

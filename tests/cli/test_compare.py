@@ -120,8 +120,8 @@ def test_prompts_are_candidates_and_failed_rows_are_wrong(labelled: Shell, serve
     assert "shows 'gold'" in shown
 
 
-def test_a_budget_holds_over_all_candidates(labelled: Shell, serve: Serve, compare: Compare) -> None:
-    shell, server = labelled, serve(scenario())
+def test_a_budget_holds_over_all_candidates(serve: Serve, compare: Compare) -> None:
+    server = serve(scenario())
     one = compare(server, "--models", "small", "--sample", 40, "--seed", 1)["candidates"][0]["cost_usd"]
     before = server.account.total.dollars(1, 1)  # type: ignore[arg-type]
     told = compare.told(
