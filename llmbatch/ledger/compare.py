@@ -14,7 +14,7 @@ from llmbatch.ledger.faults import storage_faults
 from llmbatch.ledger.parts import raw_in_parts
 from llmbatch.ledger.statements import statements
 
-_PAGE = 500  #: rows whose replies are in memory at once
+_PAGE = 2_000  #: rows whose replies are in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def matched_by(a: NamedRun, b: NamedRun) -> Literal["id", "row_no", "key"]:
 
 
 def differing(con: duckdb.DuckDBPyConnection, a: NamedRun, b: NamedRun) -> Iterator[Pair]:
-    """Rows that did not end in the same attempt, in the order of ``b``; memory holds a page of 500 of them.
+    """Rows that did not end in the same attempt, in the order of ``b``; memory holds a page of 2,000 of them.
 
     What equal rows are need not be read: a reply is stored once, and both runs name it by its ``seq``.
     """

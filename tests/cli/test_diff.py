@@ -3,8 +3,9 @@
 from typing import Any
 
 import orjson
+import pytest
 
-from llmbatch.ledger import connect, differing, run_named
+from llmbatch.ledger import compare, connect, differing, run_named
 from tests.cli.conftest import Shell, tickets
 from tests.security.parrot import Heard, Said, completion, parrot
 
@@ -71,8 +72,9 @@ def test_prompt_versions_are_compared_by_row_number_where_there_is_no_id(shell: 
     assert [row["row_no_b"] for row in other["rows"]] == [0, 1, 2]
 
 
-def test_pages_are_put_together(shell: Shell) -> None:
+def test_pages_are_put_together(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """More rows than a page holds, and none twice."""
+    monkeypatch.setattr(compare, "_PAGE", 500)
     shell.write("in.jsonl", tickets(1_203))
     shell.run("-i", "in.jsonl", "--provider", "offline")
     shell.write("in.jsonl", [row | {"text": f"{row['text']} again"} for row in tickets(1_203)])
