@@ -18,6 +18,7 @@ from llmbatch.ledger.sequence import sequence
 from llmbatch.ledger.statements import statements
 
 _TABLES = ("attempts", "requests", "outcomes")
+_MEMORY = "192MB"  #: for the keys of all rows, beside which the rows are joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def collect(path: Path, keep_nights: int, *, dry_run: bool = False) -> Collected
     """
     try:
         remove_leftovers(path)
-        with closing(connect(path)) as con:
+        with closing(connect(path, memory_limit=_MEMORY)) as con:
             first, run_id = _row(con, "first_kept_run", nights=keep_nights, finished=list(FINISHED))
             con.execute(statements()["kept_keys"], {"first": first})
             *dropped, dollars = _row(con, "would_be_dropped", first=first)
@@ -74,7 +75,7 @@ def _rebuild(path: Path, first: int, last_seq: int, expected: tuple[int, ...]) -
     if size_of(wal_of(path)):
         raise OSError("its write-ahead log could not be emptied")
     new = rebuilt(path)
-    with closing(open_file(new)) as con:
+    with closing(open_file(new, memory_limit=_MEMORY)) as con:
         migrate(con, new)
         (home,) = _row(con, "database")
         con.execute(f"attach {quoted(path)} as before (read_only)")
