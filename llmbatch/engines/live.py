@@ -26,8 +26,8 @@ from llmbatch.types import Observer, Provider, Request, Row, Status
 from llmbatch.validate import FINAL, Judge, reask_turns
 
 _CHUNK = 2_000  #: rows looked up at once: a look-up reads every stored key, however few are asked for
-_BREATH = 100  #: rows after which calls in flight get their turn: 1 to 2 ms
-_OPEN_ROWS = 5_000  #: rows between lookup and outcome: bounds memory, and what a kill can cost
+_BREATH = 20  #: rows after which calls in flight get their turn: some 5 ms if all of them are sent
+_OPEN_ROWS = 4_000  #: rows between lookup and outcome: bounds memory, and what a kill can cost
 _CHUNK_CHARS = 2 * 2**20  #: of prompts looked up at once
 _OPEN_CHARS = 16 * 2**20  #: of the prompts of open rows; a longer prompt is open alone
 

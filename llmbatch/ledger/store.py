@@ -29,6 +29,7 @@ WINDOW_S = 0.025  #: the longest a reply waits for company before its commit beg
 _BATCH = 500  #: attempts a commit: about 9 ms
 _CHARS = 4 * 2**20  #: of prompts and replies a commit: about 60 ms
 _OUTCOMES = 2_000  #: outcomes that are held back for company at most
+_RESUMED = 16  #: calls that go on in one turn of the loop: what follows a commit for each takes some 0.4 ms
 _HANDED_OVER = 250  #: outcomes handed to the ledger's thread at once, to wake it less often
 _OUTCOMES_S = 1.0  #: and for how long; nobody waits for them, and they can be computed again
 
@@ -237,11 +238,14 @@ class Ledger:
 
 
 def _resolve(writes: list[_Write], first_seq: int, error: Exception | None) -> None:
-    for i, write in enumerate(writes):
+    """Let those who wait go on, a few in each turn of the loop: 256 at once would hold it for 0.1 s."""
+    for i, write in enumerate(writes[:_RESUMED]):
         if error is not None:
             _fail(write.done, error)
         else:
             _succeed(write.done, first_seq + i)
+    if rest := writes[_RESUMED:]:
+        asyncio.get_running_loop().call_soon(_resolve, rest, first_seq + _RESUMED, error)
 
 
 def _succeed(future: asyncio.Future[Any], result: object) -> None:

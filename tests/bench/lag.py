@@ -1,4 +1,4 @@
-"""llmbatch with a probe beside it: how late the event loop is while a run commits::
+"""llmbatch with a probe beside it: how late the event loop is while a run commits, and how soon replies are durable::
 
     python -m tests.bench.lag run PIPELINE --input FILE ...
 
@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from llmbatch.cli import app, night
+from llmbatch.ledger import Ledger
 
 _EVERY_S = 0.005
 
@@ -36,19 +37,33 @@ def _beside(answer: Any, late: list[float]) -> Any:
     return probed
 
 
+def _timed(record: Any, waited: list[float]) -> Any:
+    async def timed(*args: object) -> object:
+        began = time.perf_counter()
+        seq = await record(*args)
+        waited.append((time.perf_counter() - began) * 1e3)
+        return seq
+
+    return timed
+
+
 def main() -> None:
     """Run llmbatch with the arguments given."""
     late: list[float] = []
+    waited: list[float] = []
     night.answer = _beside(night.answer, late)
+    Ledger.record = _timed(Ledger.record, waited)  # type: ignore[method-assign]
     try:
         app.main()
     finally:
-        late.sort()
-        at = {name: late[int(len(late) * share)] for name, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))}
-        print(
-            json.dumps({"lag_ms": {name: round(ms, 2) for name, ms in at.items()} | {"max": round(late[-1], 2)}}),
-            file=sys.stderr,
-        )
+        print(json.dumps({"lag_ms": _quantiles(late), "durable_ms": _quantiles(waited)}), file=sys.stderr)
+
+
+def _quantiles(values: list[float]) -> dict[str, float]:
+    values = sorted(values) or [0.0]
+    at = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
+    found = {name: values[int(len(values) * share)] for name, share in at.items()} | {"max": values[-1]}
+    return {name: round(ms, 1) for name, ms in found.items()}
 
 
 if __name__ == "__main__":
