@@ -14,6 +14,7 @@ class Admitted:
     tokens: int  #: reserved, in and out
     at: float  #: seconds of the gate's clock
     probe: bool = False  #: sent to see whether the provider answers again
+    beside: int = 0  #: other calls in flight at that moment
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 from llmbatch.limits.calls import Admitted, Ended
 from llmbatch.limits.changes import Changes
+from llmbatch.limits.crowd import Crowd
 from llmbatch.limits.latency import Baseline, Sample
 
 START = 8
@@ -23,6 +24,7 @@ _USED = 0.8  #: part of the limit that must be in flight for a round to count
 _CUT = 0.75  #: after a 429, a 503 or timeouts, and the most for latency
 _BORNE = 0.95  #: part of what was too much to go back to, as CUBIC (RFC 9438) does,
 _STAY = 8  #: and to stay at for so many rounds
+_LONGEST_STAY = 64  #: rounds at what a server bears at once
 _AIM = 1.2  #: times the latency of a server without a queue
 _GROW_BELOW = 1.15
 _CUT_ABOVE = 1.35
@@ -46,8 +48,8 @@ class Slots(Protocol):
 
     limit: int
 
-    def settled(self, call: Admitted, ended: Ended, in_flight: int, now: float) -> None:
-        """A call ended; ``in_flight`` counts it still."""
+    def settled(self, call: Admitted, ended: Ended, in_flight: int, now: float) -> bool:
+        """A call ended; ``in_flight`` counts it still. Whether this showed that refusals are of too many at once."""
 
     def restart(self, reason: str, now: float) -> None:
         """Sending begins again after a pause in which nothing was answered."""
@@ -59,8 +61,9 @@ class Fixed:
     def __init__(self, limit: int) -> None:
         self.limit = limit
 
-    def settled(self, call: Admitted, ended: Ended, in_flight: int, now: float) -> None:
+    def settled(self, call: Admitted, ended: Ended, in_flight: int, now: float) -> bool:  # noqa: ARG002 - as Slots
         """Nothing to learn."""
+        return False
 
     def restart(self, reason: str, now: float) -> None:
         """Nothing to begin again."""
@@ -98,6 +101,8 @@ class Adaptive:
         self._unqueued: list[Sample] = []
         self._borne = 0  #: what the server is thought to bear, from the last time that it was too much
         self._stay = 0  #: rounds before more is tried
+        self._stays = _STAY  #: what it was set to
+        self._crowd = Crowd()
         self._to_probe = _FIRST_PROBE
         self._doubtful = False  #: the latest round was too slow
         self._usual_faults = 0.0  #: part of the calls, smoothed over rounds
@@ -105,14 +110,15 @@ class Adaptive:
         self._cut_at = -inf
         self._round = _Round(now)
 
-    def settled(self, call: Admitted, ended: Ended, in_flight: int, now: float) -> None:
+    def settled(self, call: Admitted, ended: Ended, in_flight: int, now: float) -> bool:
         """Count a call; move the limit when a round is full, or at once when the server has too much to do."""
         round_ = self._round
         round_.busiest = max(round_.busiest, in_flight)
         if call.at < self._cut_at:
-            return
+            return False
         round_.ended += 1
         if ended.outcome == "answered":
+            self._crowd.answered(call.beside)
             if call.at >= round_.began:
                 round_.samples.append((max(ended.latency_s, _FASTEST_S), ended.output_tokens or 0))
                 if len(round_.samples) >= max(self._least(), 2 * self.limit):
@@ -120,9 +126,10 @@ class Adaptive:
         elif ended.outcome in _OVERLOAD:
             if not call.probe:
                 round_.overloads += 1
-                self._overload(ended.outcome, now)
+                return self._too_many(call, ended.outcome, now) or self._overload(ended.outcome, now)
         elif ended.outcome == "transient":
             round_.faults += 1
+        return False
 
     def restart(self, reason: str, now: float) -> None:
         """Begin low again, and double up to three quarters of what it was."""
@@ -135,19 +142,31 @@ class Adaptive:
         least = _LEAST_DOUBLING if self._phase == "doubling" else _LEAST
         return max(least, min(_MOST, int((1.25 * self._baseline.spread / _NOISE) ** 2)))
 
-    def _overload(self, outcome: str, now: float) -> None:
+    def _too_many(self, call: Admitted, outcome: str, now: float) -> bool:
+        """Whether the server refuses what is more than so many calls at once; then keep to that."""
+        bears = None if outcome == "timeout" else self._crowd.refused(call.beside)
+        if bears is None or bears >= self.limit:
+            return False
+        self._stays = min(2 * self._stays, _LONGEST_STAY) if bears == self._borne else _STAY
+        self._phase, self._cut_at = "steady", now
+        self._borne, self._stay = bears, self._stays
+        self._move(bears, f"{outcome.replace('_', ' ')} above {bears} at once", now)
+        return True
+
+    def _overload(self, outcome: str, now: float) -> Literal[False]:
         """Cut, once an episode, when more calls than usual are refused: a steady share of faults is not load."""
         round_ = self._round
         if round_.overloads < _REFUSALS or round_.ended < _TO_JUDGE:
-            return
+            return False
         expected = round_.ended * min(max(self._usual_overloads, _LEAST_USUAL), _MOST_USUAL)
         if round_.overloads <= expected + _SIGMAS * sqrt(expected):
-            return
+            return False
         share = round_.overloads / round_.ended
         self._phase, self._cut_at = "steady", now
         self._borne, self._stay = int(self.limit * _BORNE), _STAY
         self._usual_overloads += 0.2 * (share - self._usual_overloads)
         self._move(int(self.limit * _CUT), f"{share:.0%} {outcome.replace('_', ' ')}", now)
+        return False
 
     def _close(self, now: float) -> None:
         """Judge a full round."""
@@ -215,7 +234,6 @@ class Adaptive:
         elif self._stay:
             self._stay -= 1
         else:
-            self._borne = 0
             self._move(self.limit + max(1, self.limit // 10), "no queue seen", now)
 
     def _look(self, ratio: float, now: float) -> None:

@@ -19,6 +19,8 @@ from llmbatch.settings import LimitSettings
 _ALIVE = frozenset({"answered", "rejected", "refused"})  #: the provider answered, whatever it said
 _FAILING = frozenset({"overloaded", "transient", "timeout"})
 _COUNTED = frozenset({"answered", "timeout", "cancelled"})  #: the provider may have counted its tokens
+_KEEPS_PLACE = 3  #: 429s in a row after which a row comes before later ones
+_ALONE = 5  #: 429s in a row, after which the next ones pause nobody while the provider answers others
 _TOLD_PAUSE_S = 0.5  #: shorter ones are not worth a line
 
 
@@ -34,6 +36,7 @@ class Flow:
         self._breaker = Breaker(rng)
         self._calls: dict[int, Admitted] = {}  #: in flight, by identity, oldest first
         self._probe: Admitted | None = None
+        self._sent_back: dict[int, int] = {}  #: rows, and how many 429s they got in a row
         self._silent_since: float | None = None  #: the first fault since the provider last answered
         self._changes = changes
 
@@ -46,6 +49,10 @@ class Flow:
     def probing(self) -> bool:
         """Whether the next call is a probe of a provider that seems to be down."""
         return self._breaker.is_open and self._probe is None
+
+    def keeps_place(self, row_no: int) -> bool:
+        """Whether a row that got a 429 comes before those who came later."""
+        return 1 <= self._sent_back.get(row_no, 0) <= _KEEPS_PLACE and not self._cooldown.doubtful
 
     def unfit(self, tokens: int) -> str | None:
         """Why a call of so many tokens can never go; None when it can."""
@@ -66,7 +73,8 @@ class Flow:
 
     def admit(self, row_no: int, tokens: int, now: float) -> Admitted:
         """Let a call go that need not wait."""
-        call = Admitted(row_no, tokens, now, self._breaker.is_open or self._cooldown.doubtful)
+        probe = self._breaker.is_open or self._cooldown.doubtful
+        call = Admitted(row_no, tokens, now, probe, len(self._calls))
         if self._breaker.is_open:
             self._probe = call
         self._calls[id(call)] = call
@@ -83,7 +91,9 @@ class Flow:
 
     def settle(self, call: Admitted, ended: Ended, now: float) -> None:
         """Learn from a call that ended."""
-        self.slots.settled(call, ended, len(self._calls), now)
+        again = self._sent_back_again(call, ended)
+        if not again and self.slots.settled(call, ended, len(self._calls), now):
+            self._no_pace(now)
         self._free(call)
         if ended.headers:
             self._learn(ended, now)
@@ -93,8 +103,8 @@ class Flow:
         self._tokens.settle(call.tokens, used, now)
         if ended.outcome in _ALIVE:
             self._alive(call, now)
-        elif ended.outcome == "rate_limited":
-            self._limited(call, ended, now)
+        elif ended.outcome == "rate_limited" and again <= _ALONE:
+            self._limited(call, ended, now, tells=not again)
         elif ended.outcome in _FAILING:
             self._failed(call, ended, now)
 
@@ -115,6 +125,15 @@ class Flow:
             tokens_per_minute=self._tokens.kept_up,
         )
 
+    def _sent_back_again(self, call: Admitted, ended: Ended) -> int:
+        """How many 429s a row got before this one, while the provider answered others: they may be of the row alone."""
+        if ended.outcome != "rate_limited":
+            self._sent_back.pop(call.row_no, None)
+            return 0
+        before = self._sent_back.get(call.row_no, 0)
+        self._sent_back[call.row_no] = before + 1
+        return before if self._silent_since is None and not call.probe else 0
+
     def _free(self, call: Admitted) -> None:
         del self._calls[id(call)]
         if self._probe is call:
@@ -127,8 +146,9 @@ class Flow:
             if self._breaker.outage:
                 self.slots.restart("begin again after an outage", now)
         self._cooldown.answered(now)
+        before = self._pace.per_s
         if self._pace.answered(call.at, now):
-            self._set_pace("nothing was refused", now)
+            self._set_pace("nothing was refused" if before else "found from rate-limited answers", now)
 
     def _failed(self, call: Admitted, ended: Ended, now: float) -> None:
         self._silent_since = now if self._silent_since is None else self._silent_since
@@ -137,12 +157,12 @@ class Flow:
         if ended.outcome == "overloaded" and ended.retry_after is not None:
             self._cool(call, ended.retry_after, "the server is overloaded", now)
 
-    def _limited(self, call: Admitted, ended: Ended, now: float) -> None:
+    def _limited(self, call: Admitted, ended: Ended, now: float, *, tells: bool) -> None:
         self._silent_since = now if self._silent_since is None else self._silent_since
         if call.probe and self._breaker.answered(call):
             self._changes.add(now, "breaker", 0, "the provider answers again, with a rate limit")
         pause = self._cool(call, ended.retry_after, "rate limited", now)
-        if self._pace.limited(call.at, pause, now):
+        if tells and self._pace.limited(call.at, pause, now):
             self._set_pace("found from rate-limited answers", now)
 
     def _cool(self, call: Admitted, retry_after: float | None, reason: str, now: float) -> float:
@@ -155,6 +175,12 @@ class Flow:
         pace = self._pace.per_s
         self._requests.pace(None if pace is None else pace * 60, now)
         self._changes.add(now, "requests_per_minute", None if pace is None else round(pace * 60, 1), reason)
+
+    def _no_pace(self, now: float) -> None:
+        """The 429s were of too many calls at once: what came through meanwhile is no limit a minute."""
+        had, self._pace = self._pace.per_s, Pace()
+        if had is not None:
+            self._set_pace("the limit is one of calls at once", now)
 
     def _learn(self, ended: Ended, now: float) -> None:
         for kind, bucket in (("requests", self._requests), ("tokens", self._tokens)):

@@ -126,8 +126,8 @@ class Gate:
             if self._flow.wait(tokens, now) <= 0:
                 return Permit(self, self._flow.admit(row_no, tokens, now))
         waiter = _Waiter(asyncio.get_running_loop().create_future(), row_no, tokens)
-        self._queue.append(waiter)
-        if len(self._queue) == 1:
+        self._stand(waiter)
+        if self._queue[0] is waiter:
             self._pump()
         try:
             return Permit(self, await waiter.future)
@@ -139,6 +139,13 @@ class Gate:
         """Admit nothing more: whoever waits, and whoever comes, gets ``reason``. What is in flight may settle."""
         self._reason = self._reason or reason
         self._pump()
+
+    def _stand(self, waiter: _Waiter) -> None:
+        """Last in the queue; first, for a row that a 429 sent back, unless the row itself may be to blame."""
+        if self._flow.keeps_place(waiter.row_no):
+            self._queue.appendleft(waiter)
+        else:
+            self._queue.append(waiter)
 
     def _settle(self, call: Admitted, ended: Ended) -> None:
         self._flow.settle(call, ended, self._clock())

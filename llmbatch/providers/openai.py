@@ -138,6 +138,8 @@ def decide(status: int, headers: Mapping[str, str], body: object) -> tuple[type[
         return (Overloaded if status in (503, 529) else Transient), None
     if status in (401, 402, 403, 404) or 300 <= status < 400:
         return Refused, None
+    if status in (413, 429) and "request too large" in message:
+        return Rejected, "too_many_tokens"  # than a minute has: waiting does not help
     if status == 429:
         spent = code in _SPENT or "exceeded your current quota" in message
         busy = code == "resource_unavailable" or "resource unavailable" in message

@@ -12,7 +12,6 @@ Timed         one attempt's time; can be cut short when the run must end
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -20,15 +19,15 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from aiolimiter import AsyncLimiter
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from llmbatch.budget import Budget, HourMeter
-from llmbatch.errors import Decision, ProviderDown, RateLimited, Refused, Rejected, StorageError, Transient
+from llmbatch.errors import Decision, ProviderDown, Refused, Rejected, StorageError
 from llmbatch.halt import Halt
-from llmbatch.limits import Gate, Permit, RetryBudget, backoff
+from llmbatch.limits import Gate, Permit, RetryBudget
 from llmbatch.providers.estimate import TokenEstimate
-from llmbatch.providers.hedged import Hedged, Tail, attempts_taken
+from llmbatch.providers.hedged import Hedged, Tail
 from llmbatch.providers.metered import Metered
+from llmbatch.providers.retrying import Retrying
 from llmbatch.providers.tiered import Tiered
 from llmbatch.providers.timed import CutShort, Timed
 from llmbatch.settings import LimitSettings
@@ -72,7 +71,8 @@ def build(provider: Provider, parts: Parts) -> tuple[Provider, Timed]:
     tiered = _tiered(metered, parts)
     budgeted = tiered if parts.budget is None else Budgeted(tiered, parts.budget)
     recording = Recording(Limited(budgeted, parts.gate), parts.record, parts.cost)
-    return Retrying(_hedged(recording, timed, parts) if parts.limits.hedge else recording, parts), timed
+    outermost = _hedged(recording, timed, parts) if parts.limits.hedge else recording
+    return Retrying(outermost, parts.limits, parts.retries, parts.halt), timed
 
 
 def _tiered(inner: Provider, parts: Parts) -> Provider:
@@ -92,53 +92,6 @@ def _hedged(inner: Provider, timed: Timed, parts: Parts) -> Hedged:
     )
     timed.watcher = hedged  # a call is late by the time since it left, not since it began to wait for a permit
     return hedged
-
-
-class Retrying:
-    """Calls again after faults that may pass, by the policy in docs/limits.md.
-
-    Raises the last Decision when the request's attempts are used up, or one that no retry mends; Stop when the run
-    ends meanwhile.
-    """
-
-    def __init__(self, inner: Provider, parts: Parts) -> None:
-        self._inner = inner
-        self._most = parts.limits.max_attempts
-        self._retries = parts.retries
-        self._halt = parts.halt
-        self._rng = random.Random()
-
-    async def call(self, request: Request) -> Reply:
-        """Ask until there is a reply, or no sense in asking."""
-        used = request.attempts_used
-        if not used:
-            self._retries.first_attempt(time.monotonic())
-
-        def again(error: BaseException) -> bool:
-            return isinstance(error, RateLimited) or (isinstance(error, Transient) and used < self._most)
-
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception(again), wait=self._wait, sleep=self._halt.sleep, reraise=True
-        ):
-            with attempt:
-                try:
-                    return await self._inner.call(replace(request, attempts_used=used) if used else request)
-                except Decision as fault:
-                    used += attempts_taken(fault)
-                    raise
-        raise AssertionError("tenacity returns or raises")
-
-    async def close(self) -> None:
-        """Close the provider."""
-        await self._inner.close()
-
-    def _wait(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, Decision) else None
-        if isinstance(error, RateLimited):
-            return self._rng.uniform(0, 0.1)  # the gate keeps the cool-down, for every row at once
-        pause = backoff(state.attempt_number, self._rng) if asked is None else asked * self._rng.uniform(1, 1.1)
-        return pause + self._retries.take(time.monotonic())
 
 
 class Recording:

@@ -143,3 +143,33 @@ def test_each_outage_begins_with_a_short_pause() -> None:
         breaker.failed(call(row_no, 101.0), (), 101.0)
     assert breaker.is_open
     assert 1 <= breaker.wait(101.0) <= 1.2
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["fails", "fails", "answers"]), st.integers(0, 30), st.sampled_from([0.0, 0.01, 1.0])
+        ),
+        max_size=300,
+    )
+)
+def test_whatever_comes_it_opens_on_six_rows_at_least_and_an_answered_probe_closes_it(
+    events: list[tuple[str, int, float]],
+) -> None:
+    breaker, now = Breaker(random.Random(1)), 0.0
+    failed: set[int] = set()
+    for what, row_no, gap in events:
+        now += gap
+        if breaker.is_open:
+            wait = breaker.wait(now)
+            assert 0 <= wait <= 36
+            now += wait
+        probe = call(row_no, now, probe=breaker.is_open)
+        if what == "answers":
+            breaker.answered(probe)
+            assert not breaker.is_open
+            failed.clear()
+        else:
+            failed.add(row_no)
+            if breaker.failed(probe, (), now):
+                assert len(failed) >= 6

@@ -102,9 +102,10 @@ class AdaptiveMachine(RuleBasedStateMachine):
         for _ in range(calls):
             call = Admitted(0, 1, self.now)
             before = self.slots.limit
-            self.used |= used == 1.0
+            in_flight = max(1, int(used * before))
+            self.used |= in_flight >= 0.8 * before
             ended = Ended(outcome, None, {}, latency_s, None, tokens)
-            self.slots.settled(call, ended, max(1, int(used * before)), self.now + latency_s)
+            self.slots.settled(call, ended, in_flight, self.now + latency_s)
             if self.slots.limit > before:
                 assert outcome == "answered", "nothing but answers lets it grow"
                 assert self.used, "and only while it is used"
@@ -127,13 +128,23 @@ TestAdaptive = AdaptiveMachine.TestCase
 TestAdaptive.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 
 
-def test_settles_below_a_server_that_refuses_the_fifth_call() -> None:
+@pytest.mark.parametrize("outcome", ["rate_limited", "overloaded"])
+@pytest.mark.parametrize("at_once", [4, 8, 60])
+def test_finds_what_a_server_bears_that_refuses_more(at_once: int, outcome: str) -> None:
     server = Server(random.Random(1), slots=1_000, sigma=0.3)
-    server.fault = lambda at, row_no: "overloaded" if server.busy >= 4 else None
-    measure(server, 200)
-    late = [outcome for at, outcome, _ in server.ended if at > 10]
-    assert late.count("overloaded") <= 0.05 * len(late)
-    assert server.answered(10, 200) >= 0.9 * 190 * 4 / 0.523
+    server.fault = lambda at, row_no: outcome if server.busy >= at_once else None
+    _, gate = measure(server, 150)
+    late = [ended for at, ended, _ in server.ended if at > 10]
+    assert late.count(outcome) <= 0.01 * len(late)
+    assert server.answered(10, 150) >= 0.93 * 140 * at_once / 0.523
+    assert any(f"above {at_once} at once" in change.reason for change in gate.changes)
+
+
+def test_a_limit_a_minute_is_no_limit_on_calls_at_once() -> None:
+    server = Server(random.Random(1), per_minute=600, burst=10, sigma=0.3)
+    _, gate = measure(server, 60)
+    assert server.count("rate_limited") > 5
+    assert not any("at once" in change.reason for change in gate.changes)
 
 
 def test_grows_while_nothing_slows_down() -> None:

@@ -180,6 +180,71 @@ def test_429_on_everything_for_a_minute(says: str) -> None:
     assert after >= 0.9 * before
 
 
+def test_a_row_that_a_429_sent_back_keeps_its_place() -> None:
+    async def main() -> None:
+        gate, order = gate_of(concurrency=1), []
+        held = await gate.admit(0, 1)
+        held.settle("answered")
+        first = await gate.admit(1, 1)
+
+        async def one(row_no: int) -> None:
+            permit = await gate.admit(row_no, 1)
+            order.append(row_no)
+            permit.settle("answered")
+
+        later = [asyncio.create_task(one(row_no)) for row_no in (2, 3, 4)]
+        await asyncio.sleep(0)
+        first.settle("rate_limited")
+        await asyncio.gather(one(1), *later)
+        assert order == [1, 2, 3, 4]
+
+    run(main)
+
+
+def test_rows_that_alone_get_429s_slow_nobody_down_for_long() -> None:
+    server = Server(
+        random.Random(1), slots=32, sigma=0.3, fault=lambda at, row_no: "rate_limited" if not row_no else None
+    )
+    limited(server, until=120)
+    assert server.answered(30, 120) >= 0.9 * 90 * 32 / 0.523
+
+
+@pytest.mark.parametrize("wrong_by", [1 / 3, 3.0])
+def test_an_estimate_that_is_wrong_at_first_uses_the_limit_all_the_same(wrong_by: float) -> None:
+    async def main() -> float:
+        gate, used, factor = gate_of(tokens_per_minute=300_000), 0, wrong_by
+
+        async def work(first: int) -> None:
+            nonlocal used, factor
+            row_no = first
+            while clock() < 60:
+                tokens = 5_000 if row_no % 10 == 5 else 50
+                permit = await gate.admit(row_no, max(1, round(tokens * factor)))
+                await asyncio.sleep(0.5)
+                used += tokens if 10 < clock() < 60 else 0
+                factor += 0.05 * (1 - factor)
+                permit.settle("answered", tokens=tokens, latency_s=0.5)
+                row_no += 100
+
+        await asyncio.gather(*(work(n) for n in range(100)))
+        return used / 50
+
+    assert run(main) == pytest.approx(5_000, rel=0.06)
+
+
+def test_what_others_use_of_the_key_is_left_to_them() -> None:
+    async def main() -> int:
+        gate, sent = gate_of(), 0
+        while clock() < 60:
+            permit = await gate.admit(sent, 1)
+            sent += 1
+            says = {"x-ratelimit-limit-requests": "600", "x-ratelimit-remaining-requests": "0"}
+            permit.settle("answered", headers=says, latency_s=0.0)
+        return sent
+
+    assert 500 <= run(main) <= 600, "never the bucket's burst, for nothing is left of it"
+
+
 def test_nothing_is_sent_while_the_provider_asks_to_wait() -> None:
     async def main() -> None:
         gate = gate_of(concurrency=50)

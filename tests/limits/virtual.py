@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from llmbatch.limits import Gate
+from llmbatch.limits import Gate, backoff
 
 T = TypeVar("T")
 
@@ -146,6 +146,7 @@ async def drive(gate: Gate, server: Server, *, until: float, rows: int = 10**9, 
 
     async def one(row_no: int) -> None:
         nonlocal done
+        limited = 0
         while clock() < until:
             permit = await gate.admit(row_no, 100)
             answer = await server.call(row_no)
@@ -160,8 +161,11 @@ async def drive(gate: Gate, server: Server, *, until: float, rows: int = 10**9, 
             if answer.outcome == "answered":
                 done += 1
                 return
+            limited += answer.outcome == "rate_limited"
             if answer.outcome != "rate_limited":
                 await asyncio.sleep(server.rng.uniform(0, 2))
+            elif limited > 3:  # as Retrying does
+                await asyncio.sleep(backoff(limited - 3, server.rng))
 
     async def work() -> None:
         for row_no in left:

@@ -181,6 +181,8 @@ def test_addresses_that_are_refused(url: str, monkeypatch: pytest.MonkeyPatch) -
         (429, {"error": {"message": "You exceeded your current quota, please check your plan"}}, Refused, None),
         (429, {"error": {"code": 429, "message": "slow down"}}, RateLimited, None),
         (429, "<html>", RateLimited, None),
+        (429, {"error": {"message": "Request too large for m on tokens per min"}}, Rejected, "too_many_tokens"),
+        (413, {"error": {"message": "Request too large for model `m`"}}, Rejected, "too_many_tokens"),
         (500, "<html>", Transient, None),
         (503, None, Overloaded, None),
         (529, None, Overloaded, None),
