@@ -18,7 +18,7 @@ from llmbatch.cli import quality, screen
 from llmbatch.cli.answers import answered_rows
 from llmbatch.cli.gate import complain, event_log
 from llmbatch.cli.order import command, how_to_go_on
-from llmbatch.cli.past import trend, version_costs
+from llmbatch.cli.past import trend, versions
 from llmbatch.cli.wiring import Wired
 from llmbatch.errors import Exit, InputError, Stop, StorageError
 from llmbatch.grade import Canary, Quality
@@ -150,12 +150,12 @@ def report_of(
         structured_output=wired.structured_output,
         files=files,
         notes=_notes(night, answered.reason, found),
-        by_prompt_version=version_costs(con),
         trend=trend(con, run),
         quality=found,
         planned=wired.foresight.planned() if wired.foresight is not None else None,
     )
-    return reports.build(night.tally, facts)
+    report = reports.build(night.tally, facts)
+    return replace(report, cost=replace(report.cost, by_prompt_version=versions(con, run, report)))
 
 
 def _files(night: Night) -> dict[str, str]:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from io import StringIO
 from typing import Any
 
+from llmbatch.cli.past import figures
 from llmbatch.report import words
 from llmbatch.report.words import count, plain, usd
 
@@ -38,6 +39,7 @@ def table(nights: Sequence[dict[str, Any]], width: int, *, color: bool) -> str:
 def _columns(nights: Sequence[dict[str, Any]]) -> list[Column]:
     rows = [night["rows"] or {} for night in nights]
     per_1000 = [((night["report"] or {}).get("cost") or {}).get("per_1000_done_usd") for night in nights]
+    told = [dict(figures(night["report"] or {})) for night in nights]
     outcomes = ("done", "reused", "failed", "skipped", "pending")
     ranks = {"skipped": 3, "pending": 2, "reused": 1}
     counts = [
@@ -53,6 +55,9 @@ def _columns(nights: Sequence[dict[str, Any]]) -> list[Column]:
         Column("dollars", [_dollars(night["cost_usd"]) for night in nights]),
         Column("per 1,000", [_dollars(dollars) for dollars in per_1000], rank=5),
         Column("vs plan", [_off_plan(night["report"] or {}) for night in nights], rank=5),
+        Column("score", [_share(known, "score") for known in told], rank=7),
+        Column("invalid", [_share(known, "invalid_rate") for known in told], rank=8),
+        Column("p50", [words.latency(known.get("p50_ms")) for known in told], rank=8),
         Column("prompt", [plain(night["prompt_version"]) for night in nights], right=False, rank=6),
     ]  # fmt: skip
 
@@ -68,6 +73,10 @@ def _off_plan(report: dict[str, Any]) -> str:
     planned, cost = report.get("planned"), (report.get("cost") or {}).get("total_usd")
     likely = planned["cost_usd"]["likely"] if planned and planned["cost_usd"] else None
     return f"{cost / likely - 1:+.0%}" if likely and cost is not None else "-"
+
+
+def _share(known: dict[str, float], name: str) -> str:
+    return f"{known[name]:.1%}" if name in known else "-"
 
 
 def _dollars(number: float | Decimal | None) -> str:

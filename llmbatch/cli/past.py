@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +10,7 @@ import duckdb
 import orjson
 
 from llmbatch import ledger as ledgers
-from llmbatch.report import PastRun, VersionCost, per_1000
+from llmbatch.report import PastRun, RunReport, VersionCost, per_1000, to_json
 
 _RUNS = 30
 _VERSIONS = 10
@@ -21,8 +22,13 @@ def trend(con: duckdb.DuckDBPyConnection, run: ledgers.Run) -> tuple[PastRun, ..
     return tuple(reversed(found))
 
 
-def version_costs(con: duckdb.DuckDBPyConnection) -> tuple[VersionCost, ...]:
-    """The bills of the ten newest prompt versions, newest first."""
+def versions(con: duckdb.DuckDBPyConnection, run: ledgers.Run, report: RunReport) -> tuple[VersionCost, ...]:
+    """The ten newest prompt versions beside each other, newest first: their bills, and how their last runs went."""
+    earlier = (orjson.loads(text) for _, text in ledgers.reports_before(con, run, _RUNS))
+    known: dict[str, dict[str, float]] = {}
+    for facts in (to_json(report), *earlier):
+        for name, value in figures(facts):
+            known.setdefault(facts["prompt_version"], {}).setdefault(name, value)
     return tuple(
         VersionCost(
             bill.version,
@@ -31,9 +37,21 @@ def version_costs(con: duckdb.DuckDBPyConnection) -> tuple[VersionCost, ...]:
             bill.answers,
             None if bill.answers and bill.unpriced == bill.answers else bill.dollars,
             bill.unpriced,
+            **known.get(bill.version, {}),
         )
         for bill in ledgers.spent_by_version(con, _VERSIONS)
     )
+
+
+def figures(facts: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """What a report of any release tells of its run's answers."""
+    attempts, graders = facts.get("attempts") or {}, (facts.get("quality") or {}).get("graders") or [{}]
+    if graders[0].get("mean") is not None:
+        yield "score", graders[0]["mean"]
+    if answered := attempts.get("ok", 0) + attempts.get("invalid", 0):
+        yield "invalid_rate", round(attempts["invalid"] / answered, 6)
+    if (p50 := (facts.get("latency_ms") or {}).get("p50")) is not None:
+        yield "p50_ms", p50
 
 
 def _past(run_id: str, facts: dict[str, Any]) -> PastRun:

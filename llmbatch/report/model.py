@@ -105,6 +105,10 @@ class VersionCost:
     attempts: int  #: answered ones
     cost_usd: Dollars | None
     unpriced_attempts: int
+    # of the newest of its last runs that tells it
+    score: float | None = None  #: mean of the first grader
+    invalid_rate: float | None = None  #: of answers
+    p50_ms: float | None = None  #: latency
 
 
 @dataclass(frozen=True, slots=True)

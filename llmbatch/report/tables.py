@@ -9,9 +9,10 @@ from decimal import Decimal
 from itertools import groupby
 
 from llmbatch.report import words
+from llmbatch.report.bill import per_1000
 from llmbatch.report.details import RowCalls
 from llmbatch.report.model import LimitChange, RunReport
-from llmbatch.report.words import count, share, usd
+from llmbatch.report.words import count, latency, number_of, share, usd
 
 _ROWS = 5  #: slowest and dearest that are shown
 _CLASSES = 8  #: classes of failures whose examples are shown
@@ -109,16 +110,18 @@ def tiers(report: RunReport) -> list[Row]:
 
 
 def versions(report: RunReport) -> list[Row]:
-    """The bill of every prompt version; empty when there has been only one."""
+    """Every prompt version beside the others; empty when there has been only one."""
     found = report.cost.by_prompt_version
     if len(found) < 2:
         return []
     return [
         [
             Cell(version.prompt_version[:12], version.label or ""),
-            Cell(usd(version.cost_usd)),
-            Cell(count(version.attempts)),
-            Cell(count(version.runs)),
+            Cell("-" if version.score is None else f"{version.score:.1%}"),
+            Cell("-" if version.invalid_rate is None else f"{version.invalid_rate:.1%}"),
+            Cell(latency(version.p50_ms)),
+            Cell(usd(per_1000(version.cost_usd, version.attempts)) if version.attempts else "-"),
+            Cell(usd(version.cost_usd), f"{number_of(version.attempts, 'answer')}, {number_of(version.runs, 'run')}"),
         ]
         for version in found
     ]

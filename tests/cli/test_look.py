@@ -94,10 +94,13 @@ def test_runs_and_report_and_show_tell_the_story(shell: Shell, serve: Serve) -> 
 def test_runs_fit_the_terminal_and_lose_the_least_needed_columns_first() -> None:
     night = {"run_id": "20261125T200818-72f800", "status": "finished", "total": 1_000, "ended_at": None,
              "rows": {"done": 9, "reused": 1, "failed": 0, "skipped": 0, "pending": 0}, "cost_usd": 0.5,
-             "report": {"cost": {"per_1000_done_usd": 55.5}}, "prompt_version": "a" * 12}  # fmt: skip
+             "report": {"cost": {"per_1000_done_usd": 55.5}, "attempts": {"ok": 9, "invalid": 1},
+                        "latency_ms": {"p50": 45.0}, "quality": {"graders": [{"mean": 0.932}]}},
+             "prompt_version": "a" * 12}  # fmt: skip
     died = night | {"status": None, "report": None, "cost_usd": None}
     wide = table([night, died], 200, color=False).splitlines()
-    assert wide[0].split()[-2:] == ["1,000", "prompt"]
+    assert wide[0].split()[-4:] == ["score", "invalid", "p50", "prompt"]
+    assert wide[1].split()[-4:-1] == ["10.0%", "45", "ms"]
     assert "$55.50" in wide[1]
     assert " died " in wide[2]
     for width in (60, 80, 100, 120):

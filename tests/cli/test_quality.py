@@ -169,3 +169,21 @@ def test_a_stored_run_is_graded_again(shell: Shell) -> None:
     shell.write("moved.jsonl", [*rows, {"id": "new", "text": "x"}])
     assert "its bytes differ" in shell.call(*command, expect=2).stderr
     assert "no run 1999" in shell.call("grade", "label", "1999", expect=2).stderr
+
+
+def test_prompt_versions_stand_beside_each_other(shell: Shell, serve: Serve) -> None:
+    """Quality, invalid answers, latency and cost of the version before and of this one."""
+    add(shell, GRADER + "[prices.m-1]\ninput = 1\noutput = 1\n")
+    server = serve(echo(Fault(kind="not_json", match="Summarise", times=1)))
+    shell.write("in.jsonl", labelled(20, 15))
+    shell.run("-i", "in.jsonl", url=server.base_url)
+    (shell.pipeline / "prompt.j2").write_text("Sum up: {{ text }}")
+    shell.write("in.jsonl", labelled(20, 19))
+    report = shell.run("-i", "in.jsonl", url=server.base_url)
+    new, old = report["cost"]["by_prompt_version"]
+    assert (new["score"], new["invalid_rate"], old["score"], old["invalid_rate"]) == (0.95, 0.0, 0.75, 0.5)
+    assert new["p50_ms"] > 0 < old["p50_ms"]
+    assert old["cost_usd"] > new["cost_usd"]
+    page = (shell.folder / "results/label/report.html").read_text()
+    assert "Per 1,000 answers" in page
+    assert ">75.0%<" in page

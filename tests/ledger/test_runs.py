@@ -5,9 +5,11 @@ from typing import Any
 import duckdb
 
 from llmbatch.ledger import (
+    COMPARED,
     Ledger,
     answers_between,
     begin,
+    begun,
     changes,
     connect,
     end,
@@ -22,6 +24,31 @@ from tests.ledger.conftest import attempt, key, request, start
 
 def finish(con: duckdb.DuckDBPyConnection, run: Run, status: str) -> None:
     end(con, run, ended_at=run.started_at + 1, status=status, exit_code=0, report="{}")
+
+
+def test_candidates_of_a_comparison_are_no_nights(tmp_path: Path) -> None:
+    """They hide no run that stopped, none goes on with them, and no night is held against them."""
+    con = connect(tmp_path / "l.duckdb")
+    alone = begin(con, start(fingerprint=f"{COMPARED}f1"))
+    assert (alone.run_no, alone.resumes, alone.before) == (1, (), None)
+    night = begin(con, start())  # with the same model and prompt
+    assert (night.run_no, night.resumes, night.before) == (2, (), None)
+    finish(con, night, "budget_reached")
+    for number in (3, 4):  # the first of them was killed
+        candidate = begin(con, start(fingerprint=f"{COMPARED}f1", version="v2"))
+        assert (candidate.run_no, candidate.resumes, candidate.before) == (number, (), None)
+    finish(con, candidate, "compare")
+    rest = begin(con, start())
+    assert (rest.run_no, rest.resumes, rest.before) == (5, (2,), None)
+    finish(con, rest, "finished")
+    assert begin(con, start(fingerprint="f2")).before == 5
+    assert [run_id for run_id, _ in reports_before(con, Run(6, "", 0.0, (), None), 9)] == [rest.run_id, night.run_id]
+    newest = begun(con, "")
+    assert newest is not None
+    assert newest.run.run_no == 6
+    told = begun(con, candidate.run_id)
+    assert told is not None
+    assert told.run.run_no == 4
 
 
 def test_a_run_goes_on_with_unfinished_ones_of_the_same_input_and_prompt(tmp_path: Path) -> None:
