@@ -70,9 +70,10 @@ def pipeline(data: bytes) -> None:
     (FOLDER / "schema.json").write_bytes(schema)
     try:
         loaded = load(FOLDER)
+        check_schema(loaded.schema)
         added_columns(loaded.schema, loaded.settings.output.prefix)
         renderer = Renderer(loaded)
-    except UserError:
+    except (UserError, ValueError):
         return
     try:
         request = renderer.request(renderer.fit(ROW))
