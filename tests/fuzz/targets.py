@@ -70,10 +70,11 @@ def pipeline(data: bytes) -> None:
     (FOLDER / "schema.json").write_bytes(schema)
     try:
         loaded = load(FOLDER)
-        check_schema(loaded.schema)
+        if not _sound(loaded.schema):
+            return
         added_columns(loaded.schema, loaded.settings.output.prefix)
         renderer = Renderer(loaded)
-    except (UserError, ValueError):
+    except UserError:
         return
     try:
         request = renderer.request(renderer.fit(ROW))
@@ -81,6 +82,14 @@ def pipeline(data: bytes) -> None:
         return
     assert len(request.key) == 64
     request.messages[-1]["content"].encode()
+
+
+def _sound(schema: Any) -> bool:
+    try:
+        check_schema(schema)
+    except ValueError:
+        return False
+    return True
 
 
 def judge(data: bytes) -> None:
