@@ -40,7 +40,7 @@ types: $(READY) ## check types (mypy --strict)
 
 campaign: campaign-kill campaign-faults campaign-wal campaign-batches campaign-budget campaign-plan ## every long campaign below
 
-campaign-kill: $(READY) ## 200 kills with kill -9 and cut power, compared with unbroken runs (10 minutes)
+campaign-kill: $(READY) ## 200 kills with kill -9 and cut power, compared with unbroken runs (20 minutes)
 	@$(BIN)/python -m tests.campaign.kill
 
 campaign-faults: $(READY) ## every fault of the simulator in one run of 10,000 rows
