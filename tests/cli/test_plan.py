@@ -160,7 +160,7 @@ def test_a_probe_keeps_to_the_budget_and_ends_as_a_run_does(shell: Shell, serve:
 
 @pytest.mark.slow
 def test_a_plan_of_a_locked_ledger_is_exit_75(shell: Shell, serve: Serve) -> None:
-    server = serve(scenario(latency_ms=2_000))
+    server = serve(scenario(latency_ms=60_000))
     shell.write("in.jsonl", tickets(30))
     process = shell.start("run", "label", "-i", "in.jsonl", "--base-url", server.base_url, "--quiet")
     while not server.account.in_flight:

@@ -348,7 +348,7 @@ def test_an_input_that_changes_during_a_run_never_mixes_into_results(desk: Desk,
 
 def test_an_input_that_cannot_be_read_to_its_end_in_the_run_stops_it(desk: Desk) -> None:
     """Cut while later rows are still to be read; what was answered is stored."""
-    desk.put(lines(*({**row, "pad": "x" * 200} for row in tickets(2_100))))
+    desk.put(lines(*({**row, "pad": "x" * 200} for row in tickets(7_000))))
     (desk.pipeline / "hooks.py").write_text(
         "import os\ndone = []\ndef check(output, row):\n    if not done:\n        done.append(1)\n"
         "        os.truncate('in.jsonl', 9_999)\n    return []\n"
@@ -356,8 +356,8 @@ def test_an_input_that_cannot_be_read_to_its_end_in_the_run_stops_it(desk: Desk)
     done = desk.call("run", "label", "-i", "in.jsonl", "--provider", "offline", "--quiet", expect=74)
     assert "in.jsonl:" in done.stderr
     rows = desk.report()["rows"]
-    assert rows["done"] + rows["pending"] == rows["total"] == 2_100
-    assert 0 < rows["done"] < 2_100
+    assert rows["done"] + rows["pending"] == rows["total"] == 7_000
+    assert 0 < rows["done"] < 7_000
     assert not (desk.folder / "results/label/results.jsonl").exists()
 
 
