@@ -10,7 +10,7 @@ from openai import AsyncOpenAI
 
 async def main(path: str, url: str, in_flight: int) -> None:
     """Ask for every row once; keep nothing."""
-    client = AsyncOpenAI(base_url=url, api_key="no-key", max_retries=0)
+    client = AsyncOpenAI(base_url=url, api_key="no-key", max_retries=0, timeout=600)
     gate = asyncio.Semaphore(in_flight)
 
     async def ask(line: bytes) -> None:
