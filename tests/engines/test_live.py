@@ -200,13 +200,13 @@ async def test_told_to_stop_it_drains_and_loses_nothing(tmp_path: Path) -> None:
 async def test_a_ledger_that_cannot_be_read_ends_the_run_also_when_rows_wait_for_room(tmp_path: Path) -> None:
     async with Simulator(scenario()) as server:
         nights = Nights(tmp_path, server.base_url, open_rows=10)
-        await nights.run([])
+        await nights.run(rows(TEXTS))
         with duckdb.connect(tmp_path / "l.duckdb") as con:
-            con.execute("alter table attempts rename fingerprint to elsewhere")
+            con.execute("alter table attempts rename http_status to elsewhere")
         async with asyncio.timeout(30):
             night = await nights.run(rows(TEXTS))
         assert isinstance(night.halt.reason, StorageError)
-        assert server.account.total.requests == 0
+        assert server.account.total.requests == len(TEXTS)
 
 
 async def test_cut_short_it_ends_at_once_and_says_what_may_be_billed(tmp_path: Path) -> None:
