@@ -32,6 +32,7 @@ from llmbatch.cli.wiring import is_rehearsal, prices_of
 from llmbatch.engines import preview
 from llmbatch.errors import Exit
 from llmbatch.ledger import Lock, Run, Sighted, Sighting
+from llmbatch.pipeline import Pipeline
 from llmbatch.planning.model import Amount, Rows, TierCost
 from llmbatch.prices import PriceTable
 from llmbatch.source import open_source, row_id
@@ -49,19 +50,21 @@ def look_ahead(order: Order, probe: int | None) -> int:
         prices = prices_of(pipeline)
         worst_case = WorstCase(pipeline, prices)
         refuse_unbounded(pipeline.settings, worst_case, prices)
-        spool = stack.enter_context(TemporaryDirectory())  # for standard input: a plan writes nothing beside the ledger
+        spool = Path(
+            stack.enter_context(TemporaryDirectory())
+        )  # for standard input: a plan writes nothing beside the ledger
         if probe is not None or order.ledger_file.exists():
             order.ledger_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             stack.enter_context(Lock(order.ledger_file, wait_s=order.wait_s))
-        source = stack.enter_context(open_source(order.inputs, Path(spool)))
-        outlook = Outlook(checked(order, pipeline, renderer, source, outside), prices, worst_case, probe or 0)
+        source = stack.enter_context(open_source(order.inputs, spool))
+        outlook = Outlook(checked(order, pipeline, renderer, source, outside), prices, worst_case, spool, probe or 0)
         plan = outlook.plan()
         code = Exit.OK
         if outlook.drawn:
             code = _probe(outlook, signals)
             if code not in (Exit.OK, Exit.TOO_MANY_FAILED):
                 return code
-            plan = replace(Outlook(outlook.night, prices, worst_case, 0).plan(), probed=len(outlook.drawn))
+            plan = replace(Outlook(outlook.night, prices, worst_case, spool).plan(), probed=len(outlook.drawn))
     typer.echo(dumped(planning.to_json(plan)) if order.json else shown(planning.text(plan)), nl=order.json)
     return code
 
@@ -73,7 +76,8 @@ class Outlook:
     night: Night
     prices: PriceTable
     worst_case: WorstCase
-    probe: int  #: new rows to draw at random
+    spill: Path  #: a folder for what memory does not hold
+    probe: int = 0  #: new rows to draw at random
     drawn: list[int] = field(default_factory=list)  #: their numbers
 
     def plan(self) -> planning.Plan:
@@ -84,7 +88,7 @@ class Outlook:
     @contextmanager
     def _ledger(self) -> Iterator[duckdb.DuckDBPyConnection]:
         path = self.night.order.ledger_file
-        with closing(ledgers.connect(path) if path.exists() else ledgers.scratch()) as con:
+        with closing(ledgers.connect(path) if path.exists() else ledgers.scratch(self.spill)) as con:
             yield con
 
     def _of(self, con: duckdb.DuckDBPyConnection) -> planning.Plan:
@@ -184,9 +188,20 @@ def _tiers(foresight: Foresight, rows: int) -> tuple[TierCost, ...]:
     return tuple(TierCost(tier, cost) for tier, cost in found if isinstance(cost, Amount))
 
 
+def _at_once(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with live calls: nobody waits a day for a probe."""
+    settings = pipeline.settings
+    if settings.limits.tier != "batch":
+        return pipeline
+    limits = settings.limits.model_copy(update={"tier": "standard"})
+    return replace(pipeline, settings=settings.model_copy(update={"limits": limits}))
+
+
 def _probe(outlook: Outlook, signals: Signals) -> Exit:
     """Ask the drawn rows as a run does: stored, within the budget. The run that follows goes on with it."""
-    night = replace(outlook.night, only=frozenset(outlook.drawn), gold=(), tally=Tally())
+    night = replace(
+        outlook.night, only=frozenset(outlook.drawn), gold=(), tally=Tally(), pipeline=_at_once(outlook.night.pipeline)
+    )
     night.tally.planned(len(outlook.drawn))
     answered = uvloop.run(answer(night, signals))
     signals.results_follow()

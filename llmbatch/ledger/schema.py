@@ -90,9 +90,9 @@ def quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
-def scratch() -> duckdb.DuckDBPyConnection:
-    """An empty ledger that is nowhere on disk."""
-    con = duckdb.connect(":memory:", config={"memory_limit": "512MB", "threads": 2})
+def scratch(spill: Path) -> duckdb.DuckDBPyConnection:
+    """An empty ledger in memory; what it does not hold is in the folder ``spill`` meanwhile."""
+    con = duckdb.connect(":memory:", config={"memory_limit": "192MB", "threads": 2, "temp_directory": str(spill)})
     con.execute(statements()["schema_1"])
     for number in range(2, SCHEMA_VERSION + 1):
         con.execute(statements()[MIGRATIONS[number]])
