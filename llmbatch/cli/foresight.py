@@ -72,10 +72,9 @@ class Foresight:
 
     def planned(self) -> reports.Planned | None:
         """For the report of a run: what the requests it sent were expected to use."""
-        if not self.sizes.count:
-            return None
-        batch = self.pipeline.settings.limits.tier == "batch"
-        found = self.costs("batch" if batch else self.worst_case.tier)
+        if not self.sizes.count or self.pipeline.settings.limits.tier == "batch":
+            return None  # requests that go by batches are not in sizes
+        found = self.costs(self.worst_case.tier)
         dollars = None if found.cost_usd is None else _dollars(found.cost_usd)
         tokens = round(found.input_tokens.likely), round(found.output_tokens.likely)
         return reports.Planned(round(found.calls.likely), *tokens, dollars, self.learned.basis)
