@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import orjson
 import typer
 
 from llmbatch.cli.gate import shown
@@ -57,7 +56,7 @@ def diff(
         by, counts, told = matched_by(a, b), Counter[str](), 0
         if json:
             head = {"run_a": _named(a), "run_b": _named(b), "matched_by": by}
-            typer.echo(escaped(orjson.dumps(head).decode()[:-1] + ', "rows": ['), nl=False)
+            typer.echo(escaped(_line(head)[:-1] + ', "rows": ['), nl=False)
         else:
             typer.echo(shown(f"{a.run_id} (prompt {a.version[:12]}) and {b.run_id} (prompt {b.version[:12]}), by {by}"))
         for difference in _differences(differing(con, a, b)):
@@ -115,7 +114,7 @@ def _tell(difference: Difference, json: bool, *, first: bool) -> None:
             "failure_b": pair.b.failure if pair.b else None,
             "fields": {name: {"a": one, "b": other} for name, (one, other) in difference.fields.items()},
         }
-        typer.echo(("" if first else ",") + "\n  " + escaped(orjson.dumps(facts).decode()), nl=False)
+        typer.echo(("" if first else ",") + "\n  " + escaped(_line(facts)), nl=False)
         return
     side = pair.b or pair.a
     assert side is not None
@@ -130,8 +129,15 @@ def _failures(pair: Pair) -> str:
     return f" ({' -> '.join(failures)})" if failures else ""
 
 
+def _line(value: Any) -> str:
+    """JSON on one line."""
+    import orjson
+
+    return orjson.dumps(value).decode()
+
+
 def _value(value: Any) -> str:
-    text = orjson.dumps(value).decode()
+    text = _line(value)
     return text if len(text) <= _CUT else text[:_CUT] + " [...]"
 
 
@@ -139,7 +145,7 @@ def _sum(counts: Counter[str], rows_a: int, rows_b: int, json: bool) -> None:
     every = {kind: counts[kind] for kind in _WORDS}
     same = rows_b - sum(counts.values()) + counts["gone"]
     if json:
-        rest = orjson.dumps({"counts": {"rows_a": rows_a, "rows_b": rows_b, "same": same, **every}}).decode()
+        rest = _line({"counts": {"rows_a": rows_a, "rows_b": rows_b, "same": same, **every}})
         typer.echo("\n], " + rest[1:])
         return
     listing = ", ".join(f"{number:,} {_WORDS[kind]}" for kind, number in every.items() if number)

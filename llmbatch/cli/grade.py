@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -95,6 +94,8 @@ def _graded(
     sample: int | None,
 ) -> tuple[Graded, ...]:
     """Every grader's verdict on the run's rows."""
+    from tempfile import TemporaryDirectory
+
     from llmbatch.grade import Scores
     from llmbatch.source import open_source
 
@@ -148,6 +149,8 @@ def _rows(
 
 def _gold(pipeline: Pipeline, name: str) -> dict[str, dict[str, Json]]:
     """The rows of a gold file by id."""
+    from tempfile import TemporaryDirectory
+
     from llmbatch.source import open_source, row_id
 
     column = pipeline.settings.input.id

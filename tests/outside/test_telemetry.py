@@ -2,6 +2,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -135,6 +136,7 @@ def test_a_collector_in_trouble_is_one_note(
     collector: Collector, trouble: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(otlp, "FLUSH_S", 0.3)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     if trouble == "gone":
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     elif trouble == "hangs":
@@ -150,6 +152,10 @@ def test_a_collector_in_trouble_is_one_note(
     assert len(notes) == 1
     assert "the run is not affected" in notes[0]
     assert capfd.readouterr() == ("", "")
+    collector.hangs.set()
+    for thread in threading.enumerate():  # what the run did not wait for must not reach into other tests
+        if thread.name.startswith("Otel"):
+            thread.join(30)
 
 
 def test_what_cannot_work_is_said_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
