@@ -192,11 +192,11 @@ def _modules_unswept() -> Iterator[None]:
     """Keep the garbage collector from the 100,000 objects of the modules.
 
     Looking through them stops every thread, the ledger's too, for 60 ms, and replies are durable too late. So does a
-    look through some thousand open rows, which hold no cycles that live long: it is made a hundred times less often.
+    look through some thousand open rows, which hold no cycles that live long: it is made far less often.
     """
     before = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(5_000, 10, 1_000)
+    gc.set_threshold(5_000, 10, 50)
     try:
         yield
     finally:
