@@ -111,6 +111,20 @@ def slow(folder: Path, *, short: bool) -> Table:
     ]
 
 
+def crowd(folder: Path, *, short: bool) -> Table:
+    """A server that answers eight calls at once, and refuses the ninth with a 503."""
+    scenario = Scenario(seed=8, latency=_steady(), server=Server(brain="echo", slots=8, queue=0))
+    rows = tickets(18 * (25 if short else 60))
+    ours, theirs = both(Case(scenario, rows), folder)
+    best = throughput(llmbatch(Case(scenario, rows[:400], concurrency="8"), folder / "fixed"), 3)
+    name = f"throughput after 10 s, of that of 8 at once ({best:.1f}/s)"
+    return [
+        at_least(name, 0.95, throughput(ours, 10) / best, throughput(theirs, 3) / best),
+        at_most("503s, part of all requests", 0.02, ours.share(503), theirs.share(503)),
+        at_most("rows lost", 0, ours.lost, theirs.lost),
+    ]
+
+
 def faults(folder: Path, *, short: bool) -> Table:
     """30 % of the answers are a 5xx."""
     kinds = tuple(Fault(kind="server_error", status=status, share=0.1) for status in (500, 502, 504))
@@ -183,7 +197,7 @@ def less(folder: Path, *, short: bool) -> Table:
 
 SCENARIOS: dict[str, Callable[..., Table]] = {
     scenario.__name__.replace("_", "-"): scenario
-    for scenario in (known, told, hidden, tokens, slow, faults, outage, storm, more, more_hidden, less)
+    for scenario in (known, told, hidden, tokens, slow, crowd, faults, outage, storm, more, more_hidden, less)
 }
 
 
