@@ -19,6 +19,7 @@ from llmbatch.ledger.schema import migrate, open_file, version_of
 from llmbatch.ledger.sequence import recorded, sequence, write_record
 from llmbatch.ledger.statements import statements
 
+_MEMORY = "1GB"  #: deletes hold what they drop, and there may be a million rows of it
 _CUTS = 8  #: one is enough for a damaged log, two for one that belongs to an older database
 
 
@@ -76,7 +77,7 @@ def _cut(copy: Path) -> int:
 
 def _settle(copy: Path, record: int | None) -> tuple[int | None, int]:
     """Make the copy whole in itself; returns how many attempts it lacks and the last number ever given."""
-    with closing(open_file(copy)) as con:
+    with closing(open_file(copy, memory_limit=_MEMORY)) as con:
         if version_of(con, copy) == 0:
             migrate(con, copy)
         numbers = sequence(con, record)
