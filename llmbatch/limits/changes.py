@@ -20,7 +20,10 @@ class Change:
 
     def __str__(self) -> str:
         shown = "none" if self.value is None else f"{self.value:.6g}"
-        return f"{self.what.replace('_', ' ')} {shown}: {self.reason}"
+        if self.what == "breaker":
+            shown = "open" if self.value else "closed"
+        unit = " s" if self.what == "pause" else ""
+        return f"{self.what.replace('_', ' ')} {shown}{unit}: {self.reason}"
 
 
 class Changes:

@@ -282,7 +282,10 @@ def test_every_change_has_its_reason_and_the_list_is_bounded() -> None:
     for n in range(500):
         changes.add(101.0 + n, "concurrency", n, "because")
     assert len(told) == 500
-    assert told[0] == "concurrency 0: because"
     kept = changes.list()
     assert len(kept) == 200
     assert (kept[-1].at, kept[-1].value) == (500.0, 499)
+    assert told[0] == "concurrency 0: because"
+    changes.add(700.0, "breaker", 1, "it failed")
+    changes.add(700.0, "pause", 2.5, "rate limited")
+    assert told[-2:] == ["breaker open: it failed", "pause 2.5 s: rate limited"]
