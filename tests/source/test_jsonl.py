@@ -47,7 +47,7 @@ values = st.recursive(
 )
 
 
-objects = st.lists(st.dictionaries(texts, values))
+objects = st.lists(st.dictionaries(texts, values, max_size=6), max_size=6)
 
 
 @given(rows=objects, packing=st.sampled_from(sorted(PACKERS)), ascii_only=st.booleans())
