@@ -95,6 +95,7 @@ def test_killed_at_a_step_the_same_command_finishes_the_night(step: str, shell: 
     check_the_account(shell, server, ROWS)
 
 
+@pytest.mark.slow
 def test_killed_between_creation_and_its_note_and_between_answers(shell: Shell, serve: Serve) -> None:
     """The short version of the test above."""
     server = serve(scenario(list_lag_s=50))

@@ -108,6 +108,7 @@ def test_a_broken_log_is_refused_explained_repaired_and_gone_on_with(shell: Shel
     assert "healthy" in shell.call("doctor", "label").stdout
 
 
+@pytest.mark.slow
 def test_loss_in_silence_is_noticed_and_accepted_by_hand(shell: Shell, serve: Serve) -> None:
     """The log is cut short: DuckDB opens it without a word."""
     server = serve(SLOW)

@@ -54,6 +54,7 @@ def test_rows_by_id_with_their_fields(shell: Shell) -> None:
     assert (backwards["gone"], backwards["added"], backwards["same"]) == (1, 1, 2)
 
 
+@pytest.mark.slow
 def test_prompt_versions_are_compared_by_row_number_where_there_is_no_id(shell: Shell) -> None:
     toml = shell.pipeline / "pipeline.toml"
     toml.write_text(toml.read_text().replace('id = "id"', ""))

@@ -97,6 +97,7 @@ def test_it_says_what_the_run_then_does(shell: Shell, serve: Serve) -> None:
     assert {name: report["changes"][name] for name in ("new", "changed", "gone")} == {"new": 5, "changed": 1, "gone": 3}
 
 
+@pytest.mark.slow
 def test_a_probe_is_stored_and_the_run_goes_on_with_it(shell: Shell, serve: Serve) -> None:
     server = serve(scenario())
     priced(shell).write("in.jsonl", tickets(60))

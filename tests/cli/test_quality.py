@@ -109,6 +109,7 @@ def test_below_the_floor_is_exit_7_with_results(shell: Shell, serve: Serve) -> N
     assert again["resumed"] == []  # it had reached every row
 
 
+@pytest.mark.slow
 def test_a_night_that_is_worse(shell: Shell, serve: Serve) -> None:
     server = serve(echo(Fault(kind="refusal", match="BAD")))
     shell.write("in.jsonl", tickets(100))

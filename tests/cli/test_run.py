@@ -101,6 +101,7 @@ def test_parquet_in_parquet_out(shell: Shell, serve: Serve) -> None:
     assert results["llmbatch_status"].to_list() == ["done"] * 50
 
 
+@pytest.mark.slow
 def test_stdin_globs_and_compression_give_the_same_rows(shell: Shell, serve: Serve) -> None:
     import gzip
 

@@ -176,6 +176,7 @@ def test_a_signal_while_the_lock_is_awaited_ends_at_once(shell: Shell) -> None:
     shell.run("-i", "in.jsonl", "--provider", "offline")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 def test_signals_while_results_are_written(shell: Shell, serve: Serve, times: int) -> None:
     """The first lets them be written, one more leaves the older ones whole."""

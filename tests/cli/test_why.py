@@ -93,6 +93,7 @@ def check(output, row):
 """
 
 
+@pytest.mark.slow
 def test_show_judges_replies_again_by_the_folder_as_it_is(shell: Shell, serve: Serve) -> None:
     server = serve(Scenario(server=Server(brain="echo")))
     shell.write("in.jsonl", tickets(2))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbatch.errors import InputError
@@ -50,6 +50,7 @@ values = st.recursive(
 objects = st.lists(st.dictionaries(texts, values, max_size=6), max_size=6)
 
 
+@settings(max_examples=50)
 @given(rows=objects, packing=st.sampled_from(sorted(PACKERS)), ascii_only=st.booleans())
 def test_any_objects_come_back_equal(rows: list[dict[str, Json]], packing: str, ascii_only: bool) -> None:
     dump = (lambda row: json.dumps(row).encode()) if ascii_only else orjson.dumps
