@@ -71,11 +71,12 @@ def over_time(report: RunReport) -> dict[str, Any] | None:
 
 
 def trend(report: RunReport) -> dict[str, Any] | None:
-    """Dollars by 1,000 rows done, run by run, this one last; None when there is nothing to compare."""
+    """Dollars by 1,000 rows done, run by run, this one last; None when there is nothing to compare or all is free."""
     runs = [run for run in report.trend if run.done]
     now = report.cost.per_1000_done_usd
     known = [run.per_1000_done_usd for run in runs if run.per_1000_done_usd is not None]
-    if not known or now is None:
+    said = trend_words(report)
+    if said is None or now is None:
         return None
     most = max(*known, now)
     bars: list[dict[str, Any]] = [
@@ -92,7 +93,7 @@ def trend(report: RunReport) -> dict[str, Any] | None:
     width = _WIDE / max(len(bars), 8)
     for number, bar in enumerate(bars):
         bar |= {"x": round(width * (number + 0.1), 1), "width": round(width * 0.8, 1)}
-    return {"bars": bars, "words": trend_words(report), "most": usd(most)}
+    return {"bars": bars, "words": said, "most": usd(most)}
 
 
 def trend_words(report: RunReport) -> str | None:

@@ -1,6 +1,8 @@
 """The HTML report: one page that fetches nothing, runs nothing and escapes everything."""
 
 import re
+from dataclasses import replace
+from decimal import Decimal
 from html.parser import HTMLParser
 
 import pytest
@@ -193,6 +195,9 @@ def test_planned_and_trend_are_drawn_where_they_are_known() -> None:
     first = " ".join(Page(html(build(a_night(), facts(planned=None)))).words.split())
     assert "Planned and actual" not in first
     assert "Cost against the last runs" not in first
+    cost = replace(good().cost, per_1000_done_usd=Decimal(0))
+    free = replace(good(), cost=cost, trend=tuple(replace(run, per_1000_done_usd=Decimal(0)) for run in good().trend))
+    assert "Cost against the last runs" not in Page(html(free)).words
 
 
 @pytest.mark.parametrize(("code", "level"), [(0, "ok"), (4, "warn"), (130, "warn"), (3, "bad"), (6, "bad"), (1, "bad")])
