@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmbatch.cli import flags
 from llmbatch.cli.gate import dumped, shown
 from llmbatch.cli.order import ledger_file
 from llmbatch.errors import Decision, ProviderDown, UsageError
@@ -49,16 +49,11 @@ class Cancelled:
 
 
 def cancel(
-    pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's folder.")],
-    ledger: Annotated[
-        Path | None,
-        typer.Option("--ledger", metavar="FILE", help="The DuckDB file of progress. \\[.llmbatch/PIPELINE.duckdb]"),
-    ] = None,
+    pipeline: flags.PipelineFolder,
+    ledger: flags.LedgerFile = None,
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="The server that the run used.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override pipeline.toml. Repeatable.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    set_: flags.Set = None,
+    json: flags.Json = False,
 ) -> None:
     """Cancel the provider batches of a pipeline. What they had done is billed, and the next run fetches it."""
     import uvloop
@@ -66,7 +61,7 @@ def cancel(
     from llmbatch.cli.make import usable
     from llmbatch.ledger import Lock, batches, connect
 
-    overrides = [*(set_ or ()), *([f"provider.base_url={base_url}"] if base_url else ())]
+    overrides = flags.overrides(set_, base_url=base_url)
     loaded, _ = usable(pipeline, overrides)
     path = ledger or ledger_file(pipeline)
     if not path.exists():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmbatch.cli.flags import Json, LedgerFile, PipelineFolder
 from llmbatch.cli.gate import dumped, shown
 from llmbatch.cli.order import ledger_file
 from llmbatch.errors import Exit, StorageError, UsageError
@@ -31,21 +32,14 @@ GC_EXIT_STATUS = """EXIT STATUS
 74 the ledger is damaged, or the disk is full; it is as it was ·
 75 a run holds the ledger"""
 
-_Pipeline = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's folder.")]
-_Ledger = Annotated[
-    Path | None,
-    typer.Option("--ledger", metavar="FILE", help="The DuckDB file of progress. \\[.llmbatch/PIPELINE.duckdb]"),
-]
-_Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
-
 
 def doctor(
-    pipeline: _Pipeline,
-    ledger: _Ledger = None,
+    pipeline: PipelineFolder,
+    ledger: LedgerFile = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Mend what is damaged, on a copy; the damaged files are kept.")
     ] = False,
-    json: _Json = False,
+    json: Json = False,
 ) -> int:
     """Say whether the ledger is whole, what is wrong, and what to do. Changes nothing without --repair."""
     from llmbatch import ledger as ledgers
@@ -68,13 +62,13 @@ def doctor(
 
 
 def gc(
-    pipeline: _Pipeline,
-    ledger: _Ledger = None,
+    pipeline: PipelineFolder,
+    ledger: LedgerFile = None,
     keep_nights: Annotated[
         int, typer.Option("--keep-nights", min=1, metavar="N", help="Keep what the last N finished nights used.")
     ] = 30,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be dropped, and drop nothing.")] = False,
-    json: _Json = False,
+    json: Json = False,
 ) -> None:
     """Drop stored replies that no recent night used, and shrink the ledger.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from llmbatch.cli import flags
 from llmbatch.cli.gate import dumped, note, shown
 from llmbatch.cli.order import Order, refuse_paths, until
 from llmbatch.errors import Exit, UsageError
@@ -26,17 +27,12 @@ EXIT_STATUS = """EXIT STATUS
 75 a run holds the ledger
 129, 130, 143 interrupted"""
 
-_TARGET, _SENDING, _OUTPUT = "What is wanted", "Where it is sent", "Output"
+_TARGET = "What is wanted"
 
 
 def compare(
-    pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's folder.")],
-    input: Annotated[
-        list[str],
-        typer.Option(
-            "--input", "-i", metavar="FILE", help="JSONL (also .gz, .zst) or Parquet; a glob; - for stdin. Repeatable."
-        ),
-    ],
+    pipeline: flags.PipelineFolder,
+    input: flags.InputFiles,
     models: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="Models to compare. \\[the pipeline's own]")
     ] = None,
@@ -80,50 +76,31 @@ def compare(
         str | None,
         typer.Option(metavar="USD", help="Spend at most this much on the comparison.", rich_help_panel=_TARGET),
     ] = None,
-    provider: Annotated[
-        Literal["openai", "offline"] | None, typer.Option(help="Who answers.", rich_help_panel=_SENDING)
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server.", rich_help_panel=_SENDING)
-    ] = None,
-    allow_insecure: Annotated[
-        bool, typer.Option("--allow-insecure", help="Send to another machine without TLS.", rich_help_panel=_SENDING)
-    ] = False,
+    provider: flags.Provider = None,
+    base_url: flags.BaseUrl = None,
+    allow_insecure: flags.AllowInsecure = False,
     tier: Annotated[
         Literal["standard", "flex", "batch"] | None,
         typer.Option(
-            help="Whose price decides; batch is compared by calls at the standard tier.", rich_help_panel=_SENDING
+            help="Whose price decides; batch is compared by calls at the standard tier.", rich_help_panel=flags.SENDING
         ),
     ] = None,
-    concurrency: Annotated[
-        str | None, typer.Option(metavar="N|auto", help="Requests in flight.", rich_help_panel=_SENDING)
-    ] = None,
-    ledger: Annotated[
-        Path | None,
-        typer.Option(
-            "--ledger",
-            metavar="FILE",
-            help="The DuckDB file of progress. \\[.llmbatch/PIPELINE.duckdb]",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    prices: Annotated[
-        Path | None,
-        typer.Option("--prices", metavar="FILE", help="TOML with \\[prices.MODEL] tables; they count first."),
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override pipeline.toml. Repeatable.")
-    ] = None,
-    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="As of run.")] = False,
+    concurrency: flags.Concurrency = None,
+    ledger: flags.LedgerFile = None,
+    prices: flags.Prices = None,
+    set_: flags.Set = None,
+    skip_bad_rows: flags.SkipBadRows = False,
     write: Annotated[
         bool,
-        typer.Option("--write", help="Put the choice and its certificate into pipeline.toml.", rich_help_panel=_OUTPUT),
+        typer.Option(
+            "--write", help="Put the choice and its certificate into pipeline.toml.", rich_help_panel=flags.OUTPUT
+        ),
     ] = False,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page.", rich_help_panel=_OUTPUT)
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page.", rich_help_panel=flags.OUTPUT)
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print as JSON.", rich_help_panel=_OUTPUT)] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_OUTPUT)] = False,
+    json: flags.Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=flags.OUTPUT)] = False,
 ) -> int:
     """Ask several models or prompts the same rows, and name the cheapest that is good enough.
 
@@ -132,19 +109,19 @@ def compare(
     from llmbatch.candidates import Goal
     from llmbatch.cli import choice, contest
 
-    overrides = {
-        "provider.kind": provider,
-        "provider.base_url": base_url,
-        "provider.allow_insecure": "true" if allow_insecure else None,
-        "limits.concurrency": concurrency,
-        "limits.tier": tier,
-        "limits.budget_usd": budget,
-    }
     order = Order(
         pipeline=pipeline,
         inputs=tuple(input),
         ledger=ledger,
-        overrides=(*(set_ or ()), *(f"{key}={value}" for key, value in overrides.items() if value is not None)),
+        overrides=flags.overrides(
+            set_,
+            provider=provider,
+            base_url=base_url,
+            allow_insecure=allow_insecure,
+            concurrency=concurrency,
+            tier=tier,
+            budget=budget,
+        ),
         prices=prices,
         skip_bad_rows=skip_bad_rows,
         json=json,

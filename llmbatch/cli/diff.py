@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from llmbatch.cli.flags import Json, LedgerFile, PipelineFolder
 from llmbatch.cli.gate import shown
 from llmbatch.cli.order import ledger_file
-from llmbatch.cli.reading import Json, LedgerFile, PipelineFolder, reading
+from llmbatch.cli.reading import reading
 from llmbatch.scrub import escaped
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmbatch.cli import flags
 from llmbatch.cli.gate import dumped, shown
 from llmbatch.cli.order import ledger_file
 from llmbatch.cli.reading import reading
@@ -37,7 +38,7 @@ _MOST_GOLD = 1_000_000  #: rows of a gold file, which are held in memory
 
 
 def grade(
-    pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's folder.")],
+    pipeline: flags.PipelineFolder,
     run: Annotated[
         str | None, typer.Argument(metavar="[RUN]", help="A run_id or its beginning; else the last run.")
     ] = None,
@@ -52,14 +53,9 @@ def grade(
         list[str] | None,
         typer.Option("--input", "-i", metavar="FILE", help="The run's input, where it has moved. Repeatable."),
     ] = None,
-    ledger: Annotated[
-        Path | None,
-        typer.Option("--ledger", metavar="FILE", help="The DuckDB file of progress. \\[.llmbatch/PIPELINE.duckdb]"),
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override pipeline.toml. Repeatable.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    ledger: flags.LedgerFile = None,
+    set_: flags.Set = None,
+    json: flags.Json = False,
 ) -> int:
     """Grade the outputs of a stored run with the graders that pipeline.toml names now.
 

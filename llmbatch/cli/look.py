@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmbatch.cli import screen
+from llmbatch.cli.flags import Json, LedgerFile, PipelineFolder
 from llmbatch.cli.gate import dumped, shown
 from llmbatch.cli.order import ledger_file
-from llmbatch.cli.reading import Json, LedgerFile, PipelineFolder, reading
+from llmbatch.cli.reading import reading
 from llmbatch.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmbatch.cli import flags
 from llmbatch.cli.gate import dumped, shown
 from llmbatch.errors import InputError, PipelineError, UsageError
 
@@ -24,16 +25,14 @@ EXIT_STATUS = """EXIT STATUS
 
 
 def check(
-    pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's folder.")],
+    pipeline: flags.PipelineFolder,
     input: Annotated[
         str | None,
         typer.Option("--input", "-i", metavar="FILE", help="Render this file's first row instead of a made-up one."),
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override pipeline.toml. Repeatable.")
-    ] = None,
+    set_: flags.Set = None,
     no_hooks: Annotated[bool, typer.Option("--no-hooks", help="Do not import hooks.py.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    json: flags.Json = False,
 ) -> None:
     """Load and validate a pipeline and render one row. Sends nothing."""
     loaded, renderer = usable(pipeline, set_ or (), use_hooks=not no_hooks)

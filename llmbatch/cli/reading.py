@@ -1,13 +1,11 @@
-"""What the commands that only look share: their arguments, and the ledger for a moment."""
+"""What the commands that only look share: their exit status, and the ledger for a moment."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from llmbatch.errors import LedgerLocked, StorageError, UsageError
 
@@ -21,13 +19,6 @@ EXIT_STATUS = """EXIT STATUS
 2 mistake in usage, or nothing to show
 74 the ledger cannot be read
 75 a run holds the ledger"""
-
-PipelineFolder = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's folder.")]
-LedgerFile = Annotated[
-    Path | None,
-    typer.Option("--ledger", metavar="FILE", help="The DuckDB file of progress. \\[.llmbatch/PIPELINE.duckdb]"),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
 @contextmanager

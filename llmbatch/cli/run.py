@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from llmbatch.cli import flags
 from llmbatch.cli.gate import tell_events
 from llmbatch.cli.order import Order, refuse_paths
 
@@ -24,18 +25,12 @@ EXIT_STATUS = """EXIT STATUS
 75 another run holds the ledger
 129, 130, 143 interrupted, resumable"""
 
-_SENDING, _OUTPUT, _STOPPING, _ROWS = "Where it is sent", "Output", "When to stop", "Which rows"
 _OUTSIDE = "For other programs"
 
 
 def run(
-    pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's folder.")],
-    input: Annotated[
-        list[str],
-        typer.Option(
-            "--input", "-i", metavar="FILE", help="JSONL (also .gz, .zst) or Parquet; a glob; - for stdin. Repeatable."
-        ),
-    ],
+    pipeline: flags.PipelineFolder,
+    input: flags.InputFiles,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -43,36 +38,18 @@ def run(
             "-o",
             metavar="DIR",
             help="Folder of results and reports. \\[results/PIPELINE]",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=flags.OUTPUT,
         ),
     ] = None,
-    ledger: Annotated[
-        Path | None,
-        typer.Option(
-            "--ledger",
-            metavar="FILE",
-            help="The DuckDB file of progress. \\[.llmbatch/PIPELINE.duckdb]",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    provider: Annotated[
-        Literal["openai", "offline"] | None,
-        typer.Option(help="Who answers; offline needs no key.", rich_help_panel=_SENDING),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Another model; changes every key.", rich_help_panel=_SENDING)
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server.", rich_help_panel=_SENDING)
-    ] = None,
-    allow_insecure: Annotated[
-        bool,
-        typer.Option("--allow-insecure", help="Send to another machine without TLS.", rich_help_panel=_SENDING),
-    ] = False,
+    ledger: flags.LedgerFile = None,
+    provider: flags.Provider = None,
+    model: flags.Model = None,
+    base_url: flags.BaseUrl = None,
+    allow_insecure: flags.AllowInsecure = False,
     tier: Annotated[
         Literal["standard", "flex", "batch"] | None,
         typer.Option(
-            help="Half the price: flex is slower, batch takes up to a day. \\[standard]", rich_help_panel=_SENDING
+            help="Half the price: flex is slower, batch takes up to a day. \\[standard]", rich_help_panel=flags.SENDING
         ),
     ] = None,
     detach: Annotated[
@@ -80,74 +57,49 @@ def run(
         typer.Option(
             "--detach",
             help="With --tier batch: hand in, fetch what is ready, wait for nothing.",
-            rich_help_panel=_SENDING,
+            rich_help_panel=flags.SENDING,
         ),
     ] = False,
-    concurrency: Annotated[
-        str | None, typer.Option(metavar="N|auto", help="Requests in flight.", rich_help_panel=_SENDING)
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Only the first N rows.", rich_help_panel=_ROWS)
-    ] = None,
-    retry_failed: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[CLASS]",
-            help="Ask failed rows again: all, or these classes (comma-separated).",
-            rich_help_panel=_ROWS,
-        ),
-    ] = None,
-    skip_bad_rows: Annotated[
-        bool,
-        typer.Option(
-            "--skip-bad-rows",
-            help="Broken rows, and rows without id or required columns, become skipped.",
-            rich_help_panel=_ROWS,
-        ),
-    ] = False,
+    concurrency: flags.Concurrency = None,
+    limit: flags.Limit = None,
+    retry_failed: flags.RetryFailed = None,
+    skip_bad_rows: flags.SkipBadRows = False,
     budget: Annotated[
         str | None,
         typer.Option(
             metavar="USD",
             help="Spend at most this much, with the unfinished runs it goes on with.",
-            rich_help_panel=_STOPPING,
+            rich_help_panel=flags.STOPPING,
         ),
     ] = None,
-    prices: Annotated[
-        Path | None,
-        typer.Option(
-            "--prices",
-            metavar="FILE",
-            help="TOML with \\[prices.MODEL] tables; they count first.",
-            rich_help_panel=_STOPPING,
-        ),
-    ] = None,
+    prices: flags.Prices = None,
     deadline: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help='Stop in time for "06:00", or after "8h".', rich_help_panel=_STOPPING),
+        typer.Option(metavar="TIME", help='Stop in time for "06:00", or after "8h".', rich_help_panel=flags.STOPPING),
     ] = None,
     max_failed: Annotated[
-        str | None, typer.Option(metavar="N|P%", help="More failed rows give exit status 3.", rich_help_panel=_STOPPING)
+        str | None,
+        typer.Option(metavar="N|P%", help="More failed rows give exit status 3.", rich_help_panel=flags.STOPPING),
     ] = None,
     wait: Annotated[
         str | None,
-        typer.Option(metavar="[TIME]", help="Wait for another run to end, at most so long.", rich_help_panel=_STOPPING),
+        typer.Option(
+            metavar="[TIME]", help="Wait for another run to end, at most so long.", rich_help_panel=flags.STOPPING
+        ),
     ] = None,
     format: Annotated[
         Literal["jsonl", "parquet"] | None,
-        typer.Option(help="Of the results. \\[the input's]", rich_help_panel=_OUTPUT),
+        typer.Option(help="Of the results. \\[the input's]", rich_help_panel=flags.OUTPUT),
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override pipeline.toml. Repeatable.")
-    ] = None,
+    set_: flags.Set = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Print report.json at the end.", rich_help_panel=_OUTPUT)
+        bool, typer.Option("--json", help="Print report.json at the end.", rich_help_panel=flags.OUTPUT)
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress, no report.", rich_help_panel=_OUTPUT)
+        bool, typer.Option("--quiet", "-q", help="No progress, no report.", rich_help_panel=flags.OUTPUT)
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say each change of the limits.", rich_help_panel=_OUTPUT)
+        bool, typer.Option("--verbose", "-v", help="Say each change of the limits.", rich_help_panel=flags.OUTPUT)
     ] = False,
     log_format: Annotated[
         Literal["text", "json"],
@@ -185,22 +137,22 @@ def run(
 
     if log_format == "json":
         tell_events(quiet=quiet)
-    overrides = {
-        "provider.kind": provider,
-        "request.model": model,
-        "provider.base_url": base_url,
-        "provider.allow_insecure": "true" if allow_insecure else None,
-        "limits.concurrency": concurrency,
-        "limits.tier": tier,
-        "limits.budget_usd": budget,
-        "limits.max_failed": max_failed,
-    }
     order = Order(
         pipeline=pipeline,
         inputs=tuple(input),
         output=output,
         ledger=ledger,
-        overrides=(*(set_ or ()), *(f"{key}={value}" for key, value in overrides.items() if value is not None)),
+        overrides=flags.overrides(
+            set_,
+            provider=provider,
+            model=model,
+            base_url=base_url,
+            allow_insecure=allow_insecure,
+            concurrency=concurrency,
+            tier=tier,
+            budget=budget,
+            max_failed=max_failed,
+        ),
         prices=prices,
         limit=limit,
         retry_failed=retry_failed,

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from llmbatch.cli.flags import Json, LedgerFile
 from llmbatch.cli.gate import dumped, shown
 from llmbatch.cli.order import ledger_file, status_file
-from llmbatch.cli.reading import Json, LedgerFile
 from llmbatch.errors import Exit, UsageError
 from llmbatch.scrub import escaped
 
