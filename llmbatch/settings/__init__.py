@@ -1,0 +1,73 @@
+"""pipeline.toml as frozen models: names, types, defaults. Unknown keys are errors."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from llmbatch.settings.calls import BatchSettings, LimitSettings, ProviderSettings, RequestSettings
+from llmbatch.settings.prices import PriceFile, PriceSettings, TierPrice, TierPrices, TokenPrices
+from llmbatch.settings.quality import GRADERS, GraderSettings, QualitySettings
+from llmbatch.settings.table import Dollars, Table
+
+__all__ = [
+    "GRADERS",
+    "OFFLINE_MODEL",
+    "BatchSettings",
+    "BudgetSettings",
+    "GraderSettings",
+    "InputSettings",
+    "LimitSettings",
+    "OutputSettings",
+    "PriceFile",
+    "PriceSettings",
+    "ProviderSettings",
+    "QualitySettings",
+    "RequestSettings",
+    "Settings",
+    "TierPrice",
+    "TierPrices",
+    "TokenPrices",
+]
+
+#: The model that the offline provider is, whatever a pipeline names: its replies must never serve another's requests.
+OFFLINE_MODEL = "offline/extractive-1"
+
+
+class InputSettings(Table):
+    """[input]: what a usable row is."""
+
+    id: str | None = None
+    require: tuple[str, ...] = ()
+    max_chars: int | None = Field(default=None, ge=1)  #: of all text columns of a row together
+    too_long: Literal["skip", "truncate"] = "skip"
+
+
+class OutputSettings(Table):
+    """[output]: how output fields become columns."""
+
+    prefix: str = ""
+
+
+class BudgetSettings(Table):
+    """[budget]: what all runs of the pipeline together may spend, by the calendar of the machine's time zone."""
+
+    per_day: Dollars | None = None
+    per_month: Dollars | None = None
+
+
+class Settings(Table):
+    """A whole pipeline.toml."""
+
+    label: str | None = None  #: a person's name for this prompt version
+    request: RequestSettings
+    input: InputSettings = InputSettings()
+    output: OutputSettings = OutputSettings()
+    provider: ProviderSettings = ProviderSettings()
+    limits: LimitSettings = LimitSettings()
+    budget: BudgetSettings = BudgetSettings()
+    batch: BatchSettings = BatchSettings()
+    prices: dict[str, PriceSettings] = Field(default_factory=dict)
+    quality: QualitySettings = QualitySettings()
+    certificate: dict[str, str | int | float] = Field(default_factory=dict)  #: of `compare --write`, for people

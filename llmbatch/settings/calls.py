@@ -1,0 +1,75 @@
+"""What is asked, of whom, how fast, and for how much: the tables that any call needs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from llmbatch.settings.table import Concurrency, Dollars, MaxFailed, Table, from_root_or_home, name_of_variable
+
+
+class RequestSettings(Table):
+    """[request]: what changes the answer; hashed into every key."""
+
+    model: str = Field(min_length=1)
+    system: str | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class ProviderSettings(Table):
+    """[provider]: where and how; not hashed."""
+
+    kind: Literal["openai", "offline"] = "openai"
+    base_url: str | None = None
+    allow_insecure: bool = False  #: http to another machine
+    api_key_env: Annotated[str, AfterValidator(name_of_variable)] = "OPENAI_API_KEY"
+    api_key_file: Annotated[str, AfterValidator(from_root_or_home)] | None = None  #: in place of the variable
+    like: str | None = None  #: the provider of capabilities.toml whose batches and tiers the server has
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if self.api_key_file is not None and "api_key_env" in self.model_fields_set:
+            raise ValueError("api_key_env and api_key_file are both set; which one holds the key?")
+        return self
+
+
+class LimitSettings(Table):
+    """[limits]: speed and bill; not hashed."""
+
+    concurrency: Concurrency = "auto"
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    share: float = Field(default=1.0, gt=0, le=1)
+    timeout_s: float = Field(default=60, gt=0)
+    max_attempts: int = Field(default=4, ge=1, le=100)
+    outage_patience_s: float = Field(default=900, ge=0)
+    budget_usd: Dollars | None = None
+    max_failed: MaxFailed = "1%"
+    hedge: bool = False
+    tier: Literal["standard", "flex", "batch"] = "standard"
+    flex_timeout_s: float = Field(default=900, gt=0)  #: one attempt at tier flex
+    flex_fallback: bool = False  #: a row for which flex has no capacity is asked at the standard tier
+
+    @property
+    def attempt_s(self) -> float:
+        """Seconds that one attempt may take."""
+        return self.flex_timeout_s if self.tier == "flex" else self.timeout_s
+
+
+class BatchSettings(Table):
+    """[batch]: how large provider batches are, and how often they are looked at; not hashed.
+
+    Sizes that are not set are those of the provider's table, capabilities.toml.
+    """
+
+    requests: int | None = Field(default=None, ge=1)  #: of a file
+    bytes: int | None = Field(default=None, ge=1)  #: of a file
+    enqueued_tokens: int | None = Field(default=None, ge=1)  #: estimated, of all open batches
+    in_flight: int = Field(default=8, ge=1)  #: open batches
+    window: str | None = None  #: completion_window
+    poll_s: float = Field(default=120, gt=0)  #: the longest pause between two looks
+    listing_lag_s: float = Field(
+        default=60, ge=0
+    )  #: the provider lists a batch at the latest so long after it was made
+    live_below: int = Field(default=0, ge=0)  #: fewer rows left after the first batches are asked one by one
