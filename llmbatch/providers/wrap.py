@@ -5,9 +5,12 @@ Hedged        near the end of a run, a call that is far too slow is asked again 
 Recording     every call into the ledger, durable before anyone looks at it
 Limited       slots, requests and tokens a minute, cool-down, breaker
 Budgeted      the worst case is reserved before a call and settled after it; not while it waits for its turn
-Tiered        the cheaper tier, and the way back from it; only with tier = "flex"
 Metered       the clock of a server that is paid by the hour
+Tiered        the cheaper tier, and the way back from it; only with tier = "flex"
 Timed         one attempt's time; can be cut short when the run must end
+
+They stand in three parts, because engines/ray puts a network between them: ``asking`` and ``sending`` are a worker's,
+``accounted`` is the run's own.
 """
 
 from __future__ import annotations
@@ -66,29 +69,45 @@ class Parts:
 
 def build(provider: Provider, parts: Parts) -> tuple[Provider, Timed]:
     """The provider as the engine calls it, and the wrapper that can cut calls short."""
-    timed = Timed(provider, parts.limits.attempt_s)
-    metered = timed if parts.meter is None else Metered(timed, parts.meter)
-    tiered = _tiered(metered, parts)
-    budgeted = tiered if parts.budget is None else Budgeted(tiered, parts.budget)
-    recording = Recording(Limited(budgeted, parts.gate), parts.record, parts.cost)
-    outermost = _hedged(recording, timed, parts) if parts.limits.hedge else recording
-    return Retrying(outermost, parts.limits, parts.retries, parts.halt), timed
+    inner, timed = sending(provider, parts.limits, parts.note)
+    return asking(accounted(inner, parts), timed, parts.limits, parts.retries, parts.halt, parts.tail), timed
 
 
-def _tiered(inner: Provider, parts: Parts) -> Provider:
-    if parts.limits.tier != "flex":
+def asking(
+    inner: Provider, timed: Timed, limits: LimitSettings, retries: RetryBudget, halt: Halt, tail: Tail
+) -> Provider:
+    """What asks again: a request goes in, its last word comes out."""
+    if limits.hedge:
+        inner = _hedged(inner, timed, limits, retries, halt, tail)
+    return Retrying(inner, limits, retries, halt)
+
+
+def accounted(inner: Provider, parts: Parts) -> Provider:
+    """What lets calls go, and keeps what came of them."""
+    if parts.meter is not None:
+        inner = Metered(inner, parts.meter)
+    if parts.budget is not None:
+        inner = Budgeted(inner, parts.budget)
+    return Recording(Limited(inner, parts.gate), parts.record, parts.cost)
+
+
+def sending(provider: Provider, limits: LimitSettings, note: Callable[[str], None]) -> tuple[Provider, Timed]:
+    """What makes one call, and the wrapper that can cut it short."""
+    timed = Timed(provider, limits.attempt_s)
+    return _tiered(timed, limits, note), timed
+
+
+def _tiered(inner: Provider, limits: LimitSettings, note: Callable[[str], None]) -> Provider:
+    if limits.tier != "flex":
         return inner
-    return Tiered(inner, "flex", fallback=parts.limits.flex_fallback, note=parts.note)
+    return Tiered(inner, "flex", fallback=limits.flex_fallback, note=note)
 
 
-def _hedged(inner: Provider, timed: Timed, parts: Parts) -> Hedged:
+def _hedged(
+    inner: Provider, timed: Timed, limits: LimitSettings, retries: RetryBudget, halt: Halt, tail: Tail
+) -> Hedged:
     hedged = Hedged(
-        inner,
-        latencies=timed.latencies,
-        tail=parts.tail,
-        retries=parts.retries,
-        halt=parts.halt,
-        max_attempts=parts.limits.max_attempts,
+        inner, latencies=timed.latencies, tail=tail, retries=retries, halt=halt, max_attempts=limits.max_attempts
     )
     timed.watcher = hedged  # a call is late by the time since it left, not since it began to wait for a permit
     return hedged
