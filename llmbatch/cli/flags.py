@@ -68,10 +68,12 @@ _SETTINGS = {
     "tier": "limits.tier",
     "budget": "limits.budget_usd",
     "max_failed": "limits.max_failed",
+    "ray_address": "ray.address",
+    "workers": "ray.workers",
 }
 
 
-def overrides(set_: Sequence[str] | None, **flags: str | bool | None) -> tuple[str, ...]:
+def overrides(set_: Sequence[str] | None, **flags: str | int | bool | None) -> tuple[str, ...]:
     """What --set and the flags override, as ``key=value``; flags that were not given override nothing."""
     given = {_SETTINGS[flag]: value for flag, value in flags.items() if value is not None and value is not False}
     return (*(set_ or ()), *(f"{key}={'true' if value is True else value}" for key, value in given.items()))

@@ -17,7 +17,8 @@ import orjson
 import uvloop
 
 from llmbatch import ledger as ledgers
-from llmbatch.cli import canary, deadline, ending, quality, tiers
+from llmbatch.cli import canary, crew, deadline, ending, quality, tiers
+from llmbatch.cli.crew import Crew
 from llmbatch.cli.descriptors import make_room
 from llmbatch.cli.make import usable
 from llmbatch.cli.order import Order, status_file
@@ -60,6 +61,7 @@ class Night:
     gathered: Gathered
     gold: tuple[Row, ...]  #: asked before all others
     only: frozenset[int] | None = None  #: rows that are asked for, by number; the others are passed over
+    crew: Crew | None = None  #: makes the calls under --engine ray
     mark: str = ""  #: before the input's fingerprint, of a run that is no night
 
     @property
@@ -83,13 +85,16 @@ def run_night(order: Order) -> int:
         pipeline, renderer = usable(order.pipeline, order.overrides, prices=order.prices)
         outside.knows(pipeline.settings.provider.api_key_env)
         tiers.refuse(order, pipeline)
+        crew.refuse(order, pipeline)
         if pipeline.settings.provider.kind != "offline":
-            make_room(pipeline.settings.limits.concurrency)
+            settings = pipeline.settings
+            make_room(settings.ray.in_flight if order.engine == "ray" else settings.limits.concurrency)
         folder = order.ledger_file.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with Lock(order.ledger_file, wait_s=order.wait_s), open_source(order.inputs, folder) as source:
             night = checked(order, pipeline, renderer, source, outside)
-            answered = uvloop.run(answer(night, signals))
+            with crew.hired(order, pipeline) as hired:
+                answered = uvloop.run(answer(replace(night, crew=hired), signals))
             signals.results_follow()
             return ending.finish(night, answered)
 
@@ -134,7 +139,7 @@ async def answer(night: Night, signals: Signals) -> ending.Answered:
     """Bring every row to an outcome, or stop early; whatever happens, what was paid for is stored."""
     order, halt = night.order, Halt()
     sys.setswitchinterval(_SWITCH_S)
-    wired = wire(night.pipeline, night.tally, halt, night.tally.noted if order.verbose else None)
+    wired = wire(night.pipeline, night.tally, halt, night.tally.noted if order.verbose else None, night.crew)
     with signals.stopping(halt, night.tally.noted) as cuts:
         ledger = await Ledger.open(order.ledger_file)
         try:
@@ -177,6 +182,7 @@ def _engine(night: Night, ledger: Ledger, run: Run, provider: Provider, wired: W
         retry_failed=night.order.retry_classes,
         tail=wired.tail,
         rehearsal=wired.rehearsal,
+        open_rows=max(live.OPEN_ROWS, night.crew.open_rows if night.crew is not None else 0),
     )
 
 

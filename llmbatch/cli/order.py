@@ -32,6 +32,7 @@ class Order:
     skip_bad_rows: bool = False
     deadline: str | None = None
     detach: bool = False
+    engine: Literal["live", "ray"] = "live"
     wait: str | None = None
     format: Literal["jsonl", "parquet"] | None = None
     json: bool = False

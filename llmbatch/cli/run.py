@@ -61,6 +61,27 @@ def run(
         ),
     ] = False,
     concurrency: flags.Concurrency = None,
+    engine: Annotated[
+        Literal["live", "ray"],
+        typer.Option(
+            help="ray: workers on a Ray cluster make the calls. Needs the extra llmbatch\\[ray].",
+            rich_help_panel=flags.SENDING,
+        ),
+    ] = "live",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Of the cluster: auto or HOST:PORT. \\[RAY_ADDRESS, else one on this machine]",
+            rich_help_panel=flags.SENDING,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Of --engine ray. \\[one a machine, two at least]", rich_help_panel=flags.SENDING
+        ),
+    ] = None,
     limit: flags.Limit = None,
     retry_failed: flags.RetryFailed = None,
     skip_bad_rows: flags.SkipBadRows = False,
@@ -152,6 +173,8 @@ def run(
             tier=tier,
             budget=budget,
             max_failed=max_failed,
+            ray_address=ray_address,
+            workers=workers,
         ),
         prices=prices,
         limit=limit,
@@ -159,6 +182,7 @@ def run(
         skip_bad_rows=skip_bad_rows,
         deadline=deadline,
         detach=detach,
+        engine=engine,
         wait=wait,
         format=format,
         json=json,

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from llmbatch import providers
 from llmbatch.budget import Budget, Caps, HourMeter
+from llmbatch.cli.crew import Crew
 from llmbatch.cli.foresight import Foreseen, Foresight, foresee
 from llmbatch.cli.spending import WorstCase, caps_of, drawing, has_caps, refuse_unbounded
 from llmbatch.halt import Halt
@@ -36,6 +37,7 @@ class Wired:
     worst_case: WorstCase
     tail: wrap.Tail = field(default_factory=wrap.Tail)
     heard: list[Callable[[Attempt], None]] = field(default_factory=list)  #: who hears of attempts beside the tally
+    crew: Crew | None = None  #: makes the calls in this process's stead
     foresight: Foresight | None = None  #: once the ledger is open
     _meter: HourMeter | None = None
     _caps: Caps | None = None
@@ -54,7 +56,7 @@ class Wired:
         """How the provider was asked for JSON, as far as it says."""
         return getattr(self.raw, "structured_output", None)
 
-    async def wrapped(self, ledger: Ledger, run: Run) -> tuple[Provider, wrap.Timed]:
+    async def wrapped(self, ledger: Ledger, run: Run) -> tuple[Provider, wrap.Cutter]:
         """The provider inside its wrappers."""
         caps = await self.caps(ledger, run)
         self._meter = self._by_hour(caps)
@@ -84,11 +86,19 @@ class Wired:
             note=self.tally.noted,
             meter=self._meter,
         )
-        wrapped, timed = wrap.build(self.raw, parts)
+        wrapped, timed = await self._stacked(parts)
         self.foresight = await ledger.ask(
             lambda con: foresee(con, self.pipeline, self.prices, self.worst_case, rehearsal=self.rehearsal)
         )
         return Foreseen(wrapped, self.foresight.sizes), timed
+
+    async def _stacked(self, parts: wrap.Parts) -> tuple[Provider, wrap.Cutter]:
+        if self.crew is None:
+            return wrap.build(self.raw, parts)
+        await self.raw.close()
+        self.raw = fleet = self.crew.fleet(self.pipeline.settings, parts)
+        self.tail = fleet.tail
+        return fleet, fleet
 
     def cost(self, usage: Usage | None, model: str | None, tier: str | None) -> Decimal | None:
         """Dollars of an answer; None when unknown."""
@@ -139,7 +149,13 @@ def prices_of(pipeline: Pipeline) -> PriceTable:
     return PriceTable(settings.prices, provider_id, origin=pipeline.prices_from)
 
 
-def wire(pipeline: Pipeline, tally: Tally, halt: Halt, on_change: Callable[[str], None] | None) -> Wired:
+def wire(
+    pipeline: Pipeline,
+    tally: Tally,
+    halt: Halt,
+    on_change: Callable[[str], None] | None,
+    crew: Crew | None = None,
+) -> Wired:
     """Build what a run needs. Raises UsageError for a missing key, and for a budget that cannot be kept."""
     settings = pipeline.settings
     prices = prices_of(pipeline)
@@ -150,4 +166,4 @@ def wire(pipeline: Pipeline, tally: Tally, halt: Halt, on_change: Callable[[str]
     tally.saved_by = savings(prices, settings.request.model)
     raw = providers.make(settings, tally.noted)
     gate = Gate(settings.limits, on_change=on_change)
-    return Wired(pipeline, tally, halt, raw, prices, gate, worst_case)
+    return Wired(pipeline, tally, halt, raw, prices, gate, worst_case, crew=crew)

@@ -27,7 +27,7 @@ from llmbatch.validate import FINAL, Judge, reask_turns
 
 _CHUNK = 2_000  #: rows looked up at once: a look-up reads every stored key, however few are asked for
 _BREATH = 20  #: rows after which calls in flight get their turn: some 5 ms if all of them are sent
-_OPEN_ROWS = 4_000  #: rows between lookup and outcome: bounds memory, and what a kill can cost
+OPEN_ROWS = 4_000  #: rows between lookup and outcome: bounds memory, and what a kill can cost
 _CHUNK_CHARS = 2 * 2**20  #: of prompts looked up at once
 _OPEN_CHARS = 16 * 2**20  #: of the prompts of open rows; a longer prompt is open alone
 
@@ -48,7 +48,7 @@ class Engine:
     retry_failed: frozenset[str] | None = None  #: classes to ask again; empty means every class
     rehearsal: bool = True  #: stored replies of the simulator may serve
     since: int = 0  #: stored replies up to this ``seq`` do not serve
-    open_rows: int = _OPEN_ROWS
+    open_rows: int = OPEN_ROWS
     tail: Tail = field(default_factory=Tail)  #: told when the last row is on its way
 
 

@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Protocol
 
 from aiolimiter import AsyncLimiter
 
@@ -36,7 +37,7 @@ from llmbatch.providers.timed import CutShort, Timed
 from llmbatch.settings import LimitSettings
 from llmbatch.types import Attempt, Provider, Reply, Request, Usage
 
-__all__ = ["Cost", "Parts", "Record", "Tail", "Timed", "build"]
+__all__ = ["Cost", "Cutter", "Parts", "Record", "Tail", "Timed", "build"]
 
 #: stores an attempt, returns its place in the ledger once it is durable
 Record = Callable[[Attempt, Request], Awaitable[int]]
@@ -49,6 +50,13 @@ Cost = Callable[[Usage | None, str | None, str | None], Decimal | None]
 _SURGE = (200, 0.05)
 #: rejected rows, and not one answered, after which a run is taken to be wrong as a whole
 _HOPELESS = 50
+
+
+class Cutter(Protocol):
+    """What can end calls in flight."""
+
+    def cut(self) -> None:
+        """End every call in flight now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from llmbatch.settings.calls import BatchSettings, LimitSettings, ProviderSettings, RequestSettings
+from llmbatch.settings.calls import BatchSettings, LimitSettings, ProviderSettings, RaySettings, RequestSettings
 from llmbatch.settings.prices import PriceFile, PriceSettings, TierPrice, TierPrices, TokenPrices
 from llmbatch.settings.quality import GRADERS, GraderSettings, QualitySettings
 from llmbatch.settings.table import Dollars, Table
@@ -24,6 +24,7 @@ __all__ = [
     "PriceSettings",
     "ProviderSettings",
     "QualitySettings",
+    "RaySettings",
     "RequestSettings",
     "Settings",
     "TierPrice",
@@ -68,6 +69,7 @@ class Settings(Table):
     limits: LimitSettings = LimitSettings()
     budget: BudgetSettings = BudgetSettings()
     batch: BatchSettings = BatchSettings()
+    ray: RaySettings = RaySettings()
     prices: dict[str, PriceSettings] = Field(default_factory=dict)
     quality: QualitySettings = QualitySettings()
     certificate: dict[str, str | int | float] = Field(default_factory=dict)  #: of `compare --write`, for people

@@ -73,3 +73,12 @@ class BatchSettings(Table):
         default=60, ge=0
     )  #: the provider lists a batch at the latest so long after it was made
     live_below: int = Field(default=0, ge=0)  #: fewer rows left after the first batches are asked one by one
+
+
+class RaySettings(Table):
+    """[ray]: how many workers of --engine ray answer, and where; not hashed."""
+
+    address: str | None = None  #: of a cluster: auto or HOST:PORT; None: RAY_ADDRESS, else one of this machine's own
+    workers: int | None = Field(default=None, ge=1, le=1_000)  #: None: one a machine, two at least
+    in_flight: int = Field(default=256, ge=1, le=10_000)  #: requests that one worker has in hand at most
+    cpus: float = Field(default=1, ge=0)  #: of the cluster's, reserved for each worker

@@ -12,7 +12,7 @@ from llmbatch.engines import live
 from llmbatch.halt import Halt
 from llmbatch.ledger import Ledger, RowAnswer, Run, answers_between
 from llmbatch.pipeline import Check, Pipeline
-from llmbatch.providers.wrap import Timed
+from llmbatch.providers.wrap import Cutter
 from llmbatch.render import Renderer
 from llmbatch.settings import Settings
 from llmbatch.tally import Tally
@@ -67,7 +67,7 @@ class Nights:
         settings = Settings.model_validate({**tables, "input": {"id": "id"}})
         return Pipeline("label", self.folder, settings, self.prompt, SCHEMA, self.check, None, "v1")
 
-    async def run(self, over: list[Row], *, meanwhile: Callable[[Halt, Timed], object] | None = None) -> Night:
+    async def run(self, over: list[Row], *, meanwhile: Callable[[Halt, Cutter], object] | None = None) -> Night:
         pipeline, tally, halt = self.pipeline(), Tally(), Halt()
         wired = wire(pipeline, tally, halt, None)
         ledger = await Ledger.open(self.folder / "l.duckdb")

@@ -10,7 +10,7 @@ import pytest
 
 from llmbatch.errors import BudgetReached, Exit, Interrupted, ProviderDown, StorageError
 from llmbatch.halt import Halt
-from llmbatch.providers.wrap import Timed
+from llmbatch.providers.wrap import Cutter
 from llmbatch.simulator import Fault, Latency, Scenario, Server, Simulator
 from llmbatch.types import Row
 from tests.engines.conftest import Nights, rows
@@ -184,7 +184,7 @@ async def test_the_budget_ends_the_run_and_more_of_it_goes_on(tmp_path: Path) ->
 
 
 async def test_told_to_stop_it_drains_and_loses_nothing(tmp_path: Path) -> None:
-    def soon(halt: Halt, timed: Timed) -> None:
+    def soon(halt: Halt, timed: Cutter) -> None:
         asyncio.get_running_loop().call_later(0.3, halt.stop, Interrupted(Exit.SIGTERM))
 
     async with Simulator(scenario(latency_ms=200)) as server:
@@ -210,7 +210,7 @@ async def test_a_ledger_that_cannot_be_read_ends_the_run_also_when_rows_wait_for
 
 
 async def test_cut_short_it_ends_at_once_and_says_what_may_be_billed(tmp_path: Path) -> None:
-    def soon(halt: Halt, timed: Timed) -> None:
+    def soon(halt: Halt, timed: Cutter) -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(0.3, halt.stop, Interrupted(Exit.SIGINT))
         loop.call_later(0.4, timed.cut)
