@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,8 +16,7 @@ from llmbatch.providers import access, wrap
 from llmbatch.settings import Settings
 
 if TYPE_CHECKING:
-    from llmbatch.engines.ray import Fleet
-    from llmbatch.engines.ray.cluster import Cluster
+    from llmbatch.engines.ray import Fleet, Link
 
 _WINDOW_S = 0.005  #: for each worker, so that all of them together send some 400 messages a second, not more
 _LEAST_WINDOW_S = 0.01
@@ -29,7 +28,7 @@ _KEY = "LLMBATCH_WORKERS_KEY"  #: holds the key of api_key_file in a worker's pr
 class Crew:
     """Workers that can be had."""
 
-    cluster: Cluster
+    recruit: Callable[[], Link]  #: asks for one more
     workers: int
     in_flight: int
 
@@ -47,7 +46,7 @@ class Crew:
         window_s = max(_LEAST_WINDOW_S, _WINDOW_S * self.workers)
         told, environment = _for_workers(settings)
         plan = Plan(self.workers, self.in_flight, window_s)
-        return Fleet(self.cluster.recruit, Kit(told, environment, window_s), plan, parts)
+        return Fleet(self.recruit, Kit(told, environment, window_s), plan, parts)
 
 
 def refuse(order: Order, pipeline: Pipeline) -> None:
@@ -73,7 +72,7 @@ def hired(order: Order, pipeline: Pipeline) -> Iterator[Crew | None]:
 
     ray = pipeline.settings.ray
     with joined(ray.address, workers=ray.workers, cpus=ray.cpus) as cluster:
-        yield Crew(cluster, ray.workers or max(2, cluster.nodes), ray.in_flight)
+        yield Crew(cluster.recruit, ray.workers or max(2, cluster.nodes), ray.in_flight)
 
 
 def _for_workers(settings: Settings) -> tuple[Settings, dict[str, str]]:

@@ -21,7 +21,7 @@ from llmbatch.cli import canary, crew, deadline, ending, quality, tiers
 from llmbatch.cli.crew import Crew
 from llmbatch.cli.descriptors import make_room
 from llmbatch.cli.make import usable
-from llmbatch.cli.order import Order, status_file
+from llmbatch.cli.order import Order, refuse_paths, status_file
 from llmbatch.cli.outside import Outside
 from llmbatch.cli.signals import Signals
 from llmbatch.cli.wiring import Wired, wire
@@ -81,6 +81,7 @@ class Night:
 
 def run_night(order: Order) -> int:
     """Carry an order out; returns the exit status."""
+    refuse_paths(order)
     with Outside(order) as outside, Signals() as signals:
         pipeline, renderer = usable(order.pipeline, order.overrides, prices=order.prices)
         outside.knows(pipeline.settings.provider.api_key_env)

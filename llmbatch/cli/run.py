@@ -9,7 +9,7 @@ import typer
 
 from llmbatch.cli import flags
 from llmbatch.cli.gate import tell_events
-from llmbatch.cli.order import Order, refuse_paths
+from llmbatch.cli.order import Order
 
 EXIT_STATUS = """EXIT STATUS
 
@@ -193,5 +193,4 @@ def run(
         on_finish=on_finish,
         on_finish_timeout=on_finish_timeout,
     )
-    refuse_paths(order)
     return run_night(order)

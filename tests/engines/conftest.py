@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import pytest
 
 from llmbatch import ledger as ledgers
+from llmbatch.cli.crew import Crew
 from llmbatch.cli.wiring import wire
 from llmbatch.engines import live
 from llmbatch.halt import Halt
@@ -18,6 +21,7 @@ from llmbatch.settings import Settings
 from llmbatch.tally import Tally
 from llmbatch.types import Row
 from llmbatch.validate import Judge
+from tests.engines.near import NearLink
 from tests.ledger.conftest import start
 
 SCHEMA = {
@@ -59,6 +63,12 @@ class Nights:
     params: dict[str, Any] = field(default_factory=dict)
     rehearsal: bool = True
     open_rows: int = 5_000
+    usual_workers: ClassVar[int] = 0
+    workers: int = field(
+        default_factory=lambda: Nights.usual_workers
+    )  #: that make the calls, in this process but as on a cluster; 0: none, the live engine makes them
+    in_flight: int = 64
+    links: list[NearLink] = field(default_factory=list)  #: to the workers, those that are lost too
 
     def pipeline(self) -> Pipeline:
         request = {"model": "m-1", "params": self.params}
@@ -69,7 +79,8 @@ class Nights:
 
     async def run(self, over: list[Row], *, meanwhile: Callable[[Halt, Cutter], object] | None = None) -> Night:
         pipeline, tally, halt = self.pipeline(), Tally(), Halt()
-        wired = wire(pipeline, tally, halt, None)
+        crew = Crew(self._recruit, self.workers, self.in_flight) if self.workers else None
+        wired = wire(pipeline, tally, halt, None, crew)
         ledger = await Ledger.open(self.folder / "l.duckdb")
         async with _closing(ledger):
             run = await ledger.ask(lambda con: ledgers.begin(con, start(total=len(over))))
@@ -101,6 +112,17 @@ class Nights:
             )
         assert tally.settled + sum(row.row_no not in answers for row in over) == len(over)
         return Night(tally, halt, run, answers)
+
+    def _recruit(self) -> NearLink:
+        self.links.append(NearLink())
+        return self.links[-1]
+
+
+@pytest.fixture(params=["live", pytest.param("workers", marks=pytest.mark.slow)])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What every engine must do, it is asked to do."""
+    monkeypatch.setattr(Nights, "usual_workers", 2 if request.param == "workers" else 0)
+    return str(request.param)
 
 
 @asynccontextmanager

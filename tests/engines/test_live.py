@@ -15,6 +15,8 @@ from llmbatch.simulator import Fault, Latency, Scenario, Server, Simulator
 from llmbatch.types import Row
 from tests.engines.conftest import Nights, rows
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 TEXTS = [f"The harbour of town number {n} was closed for {n} days." for n in range(40)]
 
 
