@@ -12,20 +12,29 @@ row leads, its twins wait and are judged on the same replies.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+import duckdb
 
 from llmbatch.engines.room import Room
 from llmbatch.engines.settler import Settler
 from llmbatch.errors import Decision, ProviderDown, Refused, Rejected, Stop, StorageError
 from llmbatch.halt import Halt
-from llmbatch.ledger import Known, Ledger, Run, known
+from llmbatch.ledger import Known, Ledger, Recall, Run, known
 from llmbatch.providers.hedged import Tail
 from llmbatch.render import Renderer
 from llmbatch.types import Observer, Provider, Request, Row, Status
 from llmbatch.validate import FINAL, Judge, reask_turns
 
-_CHUNK = 2_000  #: rows looked up at once: a look-up reads every stored key, however few are asked for
+T = TypeVar("T")
+
+_CHUNK = 2_000  #: rows recalled at once
+_HELD = (
+    500  #: rows not recalled that are looked up at once: a look-up reads every stored key, however few are asked for
+)
+_PASSED = 20_000  #: rows recalled, after which those that were not are looked up, however few they are
 _BREATH = 20  #: rows after which calls in flight get their turn: some 5 ms if all of them are sent
 OPEN_ROWS = 4_000  #: rows between lookup and outcome: bounds memory, and what a kill can cost
 _CHUNK_CHARS = 2 * 2**20  #: of prompts looked up at once
@@ -85,8 +94,13 @@ class _Way:
         self._group = group
         self._leads: dict[str, _Lead] = {}
         self._room = Room(engine.open_rows, _OPEN_CHARS)
+        self._chunk = min(_CHUNK, max(1, engine.open_rows // 2))
+        self._recall = Recall(() if engine.since else engine.run.earlier, simulated=engine.rehearsal)
         self._claimed: list[_Lead] = []  #: not looked up yet
         self._gathered = self._gathered_chars = 0  #: rows since the last look-up, and their prompts
+        self._held: list[_Lead] = []  #: to be looked up by key
+        self._passed = 0  #: rows since that was last done
+        self._asking = 0  #: leads on their way
         self._looking_up: asyncio.Task[None] | None = None
 
     async def go(self, row: Row) -> None:
@@ -96,7 +110,7 @@ class _Way:
             return
         lead = _Lead(row, request)
         if self._gathered_chars + lead.chars > _CHUNK_CHARS:
-            await self._look_up()  # else it could wait for room that only those can give back
+            await self._look_up(whole=lead.chars > _CHUNK_CHARS)  # it could wait for room that only those can give back
         await self._room.take(lead.chars)
         # A key is claimed before it is looked up, so that a reply stored meanwhile is seen by one of the two.
         first = self._leads.setdefault(request.key, lead)
@@ -106,45 +120,72 @@ class _Way:
             first.twins.append(row)
         self._gathered += 1
         self._gathered_chars += lead.chars
-        if self._gathered >= min(_CHUNK, self._engine.open_rows):
+        if self._gathered >= self._chunk:
             await self._look_up()
         elif self._gathered % _BREATH == 0:
             await asyncio.sleep(0)
 
     async def end(self) -> None:
         """Send off the last rows."""
-        await self._look_up()
+        await self._look_up(whole=True)
         if self._looking_up is not None:
             await self._looking_up
 
-    async def _look_up(self) -> None:
-        """Look up what is claimed, while the next rows are read and rendered."""
+    async def _look_up(self, *, whole: bool = False) -> None:
+        """Look up what is claimed, while the next rows are read and rendered. ``whole``: nothing is held back."""
         leads, self._claimed = self._claimed, []
         self._gathered = self._gathered_chars = 0
         if self._looking_up is not None:
             await self._looking_up
-        self._looking_up = self._group.create_task(self._send_off(leads))
+        self._looking_up = self._group.create_task(self._send_off(leads, whole=whole))
 
-    async def _send_off(self, leads: list[_Lead]) -> None:
-        """Settle what is known, ask for the rest."""
+    async def _send_off(self, leads: list[_Lead], *, whole: bool) -> None:
+        """Settle what last night's replies still serve; look up the rest, now or with more, and ask for the unknown."""
+        rows = [(lead.row.row_no, lead.request.key) for lead in leads]
+        served = await self._read(leads, lambda con: self._recall.replies(con, rows))
+        for i, lead in enumerate(leads if served is not None else ()):
+            if i % _BREATH == _BREATH - 1:
+                await asyncio.sleep(0)
+            reply = served.get(lead.request.key) if served else None
+            if reply is None or not self._settler.serve(lead.row, lead.request, reply).valid:
+                self._held.append(lead)
+            else:
+                self._go_on(lead, None, Known([reply]))
+        self._passed += len(leads)
+        if whole or not self._asking or len(self._held) >= _HELD or self._passed >= _PASSED:
+            await self._look_up_held()
+
+    async def _look_up_held(self) -> None:
+        leads, self._held, self._passed = self._held, [], 0
+        if not leads:
+            return
         keys = [lead.request.key for lead in leads]
         rehearsal, since = self._engine.rehearsal, self._engine.since
+        stored = await self._read(leads, lambda con: known(con, keys, simulated=rehearsal, since=since))
+        for i, lead in enumerate(leads if stored is not None else ()):
+            if i % _BREATH == _BREATH - 1:
+                await asyncio.sleep(0)
+            past = (stored.get(lead.request.key) if stored else None) or Known()
+            request = self._settler.on_stored(lead.row, lead.request, past, ask_failed=True)
+            self._go_on(lead, request, past)
+
+    async def _read(self, leads: list[_Lead], read: Callable[[duckdb.DuckDBPyConnection], T]) -> T | None:
+        """Ask the ledger. None when it cannot be read: the run stops, and the leads are let go."""
         try:
-            stored = await self._engine.ledger.ask(lambda con: known(con, keys, simulated=rehearsal, since=since))
+            return await self._engine.ledger.ask(read)
         except StorageError as error:
             self._engine.halt.stop(error)
             for lead in leads:  # the next row may wait for their room
                 self._release(lead)
-            return
-        for i, lead in enumerate(leads):
-            if i % _BREATH == _BREATH - 1:
-                await asyncio.sleep(0)
-            past = stored.get(lead.request.key, Known())
-            request = self._settler.on_stored(lead.row, lead.request, past, ask_failed=True)
-            if request is None and not lead.twins:
-                self._release(lead)
-            else:
-                self._group.create_task(self._lead(lead, request, past))
+            return None
+
+    def _go_on(self, lead: _Lead, request: Request | None, past: Known) -> None:
+        """Let a lead go that is settled and has no twins; else go on with it beside the others."""
+        if request is None and not lead.twins:
+            self._release(lead)
+        else:
+            self._asking += 1
+            self._group.create_task(self._lead(lead, request, past))
 
     async def _lead(self, lead: _Lead, request: Request | None, past: Known) -> None:
         """Ask for the leading row if need be, then settle its twins on the same replies."""
@@ -156,6 +197,9 @@ class _Way:
             elif request is not None and isinstance(fault, Decision):
                 self._settler.finish(twin, Status.FAILED, lead.request, failure=fault.failure, reason=fault.message)
         self._release(lead)
+        self._asking -= 1
+        if self._held and not self._asking and not self._engine.halt and (task := self._looking_up) and task.done():
+            self._looking_up = self._group.create_task(self._look_up_held())  # the provider has nothing else to do
 
     async def _ask(self, row: Row, request: Request, past: Known) -> Decision | Stop | StorageError | None:
         """Ask until a reply is valid or attempts are used up. Returns the fault, if the row got no reply to judge."""

@@ -54,6 +54,14 @@ class Settler:
             self.finish(row, status, None, failure=error.failure, reason=str(error))
             return None
 
+    def serve(self, row: Row, request: Request, reply: Reply, *, own: frozenset[int] = frozenset()) -> Verdict:
+        """Judge a stored reply; a valid one settles the row."""
+        verdict = self._rules.judge.judge(row, reply)
+        if verdict.valid:
+            status = Status.DONE if reply.seq in own else Status.REUSED
+            self.finish(row, status, request, reply=reply, repaired=verdict.repaired)
+        return verdict
+
     def on_stored(
         self, row: Row, request: Request, past: Known, *, ask_failed: bool, own: frozenset[int] = frozenset()
     ) -> Request | None:
@@ -64,10 +72,8 @@ class Settler:
         rules = self._rules
         last: tuple[Reply, Verdict] | None = None
         for reply in past.replies:
-            verdict = rules.judge.judge(row, reply)
+            verdict = self.serve(row, request, reply, own=own)
             if verdict.valid:
-                status = Status.DONE if reply.seq in own else Status.REUSED
-                self.finish(row, status, request, reply=reply, repaired=verdict.repaired)
                 return None
             last = reply, verdict
         if last is None and past.rejection is None:

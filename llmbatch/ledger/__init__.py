@@ -11,6 +11,7 @@ from llmbatch.ledger.files import remove_leftovers
 from llmbatch.ledger.known import Known, Rejection, known
 from llmbatch.ledger.lock import Lock
 from llmbatch.ledger.past import Asked, Past, past
+from llmbatch.ledger.recall import Recall
 from llmbatch.ledger.repair import Repaired, repair
 from llmbatch.ledger.runs import (
     COMPARED,
@@ -54,6 +55,7 @@ __all__ = [
     "OpenBatch",
     "Pair",
     "Past",
+    "Recall",
     "Rejection",
     "Repaired",
     "RowAnswer",

@@ -82,13 +82,37 @@ insert into requests select unnest(?::blob[]), unnest(?::varchar[]), unnest(?::v
 insert into parts select unnest(?::blob[]), unnest(?::bigint[]), unnest(?::integer[]), unnest(?::varchar[]);
 
 -- name: insert_outcomes
-insert into outcomes select unnest(?::integer[]), unnest(?::bigint[]), unnest(?::varchar[]), unnest(?::varchar[]),
-    unnest(?::blob[]), unnest(?::bigint[]), unnest(?::varchar[]), unnest(?::varchar[]), unnest(?::boolean[]);
+-- Each column but the reasons is one text, split by $by: half the time of a list of values. An empty part is null.
+insert into outcomes
+select $run_no, row_no::bigint, nullif(row_id, ''), status, from_hex(nullif(key, '')), nullif(seq, '')::bigint,
+    nullif(failure, ''), reason, repaired = 'True'
+from (select unnest(string_split($row_no, $by)) as row_no, unnest(string_split($row_id, $by)) as row_id,
+    unnest(string_split($status, $by)) as status, unnest(string_split($key, $by)) as key,
+    unnest(string_split($seq, $by)) as seq, unnest(string_split($failure, $by)) as failure,
+    unnest($reason::varchar[]) as reason, unnest(string_split($repaired, $by)) as repaired);
 
 -- name: known_seqs
 select seq from attempts
 where outcome in ('answered', 'rejected') and key in (select unnest(?::blob[]))
     and (?::boolean or fingerprint is distinct from 'fp_simulator') and seq > ? order by seq;
+
+-- name: keys_of_many
+-- Keys with more than one reply or rejection, by their hashes; and now and then one that only shares its hash.
+create or replace temp table keys_of_many as
+    select hash(key) as hash from attempts where outcome in ('answered', 'rejected') group by all having count(*) > 1;
+
+-- name: recalled
+-- The replies that the rows of some runs ended with, but for keys of many.
+select lower(hex(a.key)), o.row_no, a.seq, a.number, a.http_status, a.latency_ms, a.cost_usd, a.raw
+from (select seq, any_value(row_no) as row_no from outcomes
+      where run_no in (select unnest(?::integer[])) and row_no >= ? and row_no <= ? group by seq) o
+    join attempts a using (seq)
+where a.outcome = 'answered' and (?::boolean or a.fingerprint is distinct from 'fp_simulator')
+    and not exists (select 1 from keys_of_many m where m.hash = hash(a.key));
+
+-- name: places_of
+select lower(hex(key)), any_value(row_no) from outcomes
+where run_no in (select unnest(?::integer[])) and key in (select unnest(?::blob[])) group by key;
 
 -- name: raw_in_parts
 select seq, string_agg(part, '' order by part_no) from parts where seq in (select unnest(?::bigint[])) group by seq;

@@ -61,6 +61,11 @@ class Run:
     resumes: tuple[int, ...]  #: unfinished runs of the same input and prompt version right before it
     before: int | None  #: the newest run that this one does not resume: last night
 
+    @property
+    def earlier(self) -> tuple[int, ...]:
+        """The runs that had these rows before: those it resumes, and last night's."""
+        return self.resumes if self.before is None else (*self.resumes, self.before)
+
 
 @storage_faults()
 def begin(con: duckdb.DuckDBPyConnection, start: RunStart) -> Run:

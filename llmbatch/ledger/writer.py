@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from secrets import token_hex
 from typing import Any
 
 import duckdb
@@ -61,21 +64,24 @@ def insert_attempts(con: duckdb.DuckDBPyConnection, first_seq: int, records: Seq
 
 def insert_outcomes(con: duckdb.DuckDBPyConnection, outcomes: Sequence[tuple[int, Outcome]]) -> None:
     """Append outcomes of (run_no, outcome)."""
-    rows = [
-        (
-            run_no,
-            o.row_no,
-            o.row_id,
-            o.status.value,
-            bytes.fromhex(o.key) if o.key else None,
-            o.seq,
-            o.failure,
-            o.reason,
-            o.repaired,
+    for run_no, group in groupby(outcomes, itemgetter(0)):
+        some = [outcome for _, outcome in group]
+        ids = [o.row_id or "" for o in some]
+        by = "\x1f" if "\x1f" not in "".join(ids) else token_hex(16)
+        texts = {
+            "row_no": [str(o.row_no) for o in some],
+            "row_id": ids,
+            "status": [o.status.value for o in some],
+            "key": [o.key or "" for o in some],
+            "seq": ["" if o.seq is None else str(o.seq) for o in some],
+            "failure": [o.failure or "" for o in some],
+            "repaired": [str(o.repaired) for o in some],
+        }
+        con.execute(
+            statements()["insert_outcomes"],
+            {"run_no": run_no, "by": by, "reason": [o.reason for o in some]}
+            | {name: by.join(column) for name, column in texts.items()},
         )
-        for run_no, o in outcomes
-    ]
-    con.execute(statements()["insert_outcomes"], _columns(rows))
 
 
 def _attempt_row(seq: int, recorded: Recorded) -> tuple[Any, ...]:
