@@ -19,6 +19,7 @@ from llmbatch.errors import StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_BUFFER = 256 * 1024
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP}  #: some network and FUSE file systems
 
 
@@ -37,7 +38,9 @@ def replacing(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
         new = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         new.unlink(missing_ok=True)
         try:
-            with os.fdopen(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            with os.fdopen(
+                os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb", _BUFFER
+            ) as file:
                 os.fchmod(file.fileno(), mode)
                 yield file
                 file.flush()

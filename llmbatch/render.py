@@ -88,14 +88,8 @@ class Renderer:
         digest = self._head.copy()
         digest.update(orjson.dumps(message, option=orjson.OPT_SORT_KEYS))
         digest.update(self._tail)
-        return Request(
-            key=digest.hexdigest(),
-            row_no=row.row_no,
-            model=self._model,
-            messages=(*self._system, message),
-            params=self._params,
-            schema=self._schema,
-        )
+        messages = (*self._system, message)
+        return Request(digest.hexdigest(), row.row_no, self._model, messages, self._params, self._schema)
 
     def _canonical_frame(self) -> tuple[hashlib._Hash, bytes]:
         """The canonical body around the user message: its hashed head, and its tail.

@@ -43,29 +43,30 @@ def parse_reply(
     Raises:
         BrokenReply: not JSON, null, no object, an error in place of an answer, no choices, no message.
     """
-    raw = _encodable(raw)
+    if not raw.isascii():
+        raw = _encodable(raw)
     body = _object(raw)
     choice = _first_choice(body)
     message = choice.get("message")
     if not isinstance(message, dict):
         raise BrokenReply("no message in the answer")
     text, refusal = _content(message)
-    return Reply(
-        raw=raw,
-        text=text,
-        finish_reason=_text(choice.get("finish_reason")),
-        refusal=refusal,
-        usage=_usage(body.get("usage"), answered=bool(text)),
-        model=_text(body.get("model")),
-        tier=_text(body.get("service_tier")),
-        fingerprint=_text(body.get("system_fingerprint")),
-        tool_calls=bool(message.get("tool_calls") or message.get("function_call")),
-        http_status=http_status,
-        latency_s=latency_s,
-        headers=headers,
-        number=number,
-        seq=seq,
-        cost_usd=cost_usd,
+    return Reply(  # by place, as elsewhere where a row makes one: keywords take twice the time
+        raw,
+        text,
+        _text(choice.get("finish_reason")),
+        refusal,
+        _usage(body.get("usage"), answered=bool(text)),
+        _text(body.get("model")),
+        _text(body.get("service_tier")),
+        _text(body.get("system_fingerprint")),
+        bool(message.get("tool_calls") or message.get("function_call")),
+        http_status,
+        latency_s,
+        headers,
+        number,
+        seq,
+        cost_usd,
     )
 
 
@@ -93,8 +94,6 @@ def loads(text: str) -> Json:
 
 def _encodable(text: str) -> str:
     """Text that can be stored as UTF-8; a client may have decoded half a surrogate pair into it."""
-    if text.isascii():
-        return text
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -151,21 +150,17 @@ def _usage(usage: Json, *, answered: bool) -> Usage | None:
     prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     if not prompt or completion is None or (answered and not completion):
         return None
-    cached = _part(usage, "prompt_tokens_details", "cached_tokens", prompt)
-    return Usage(
-        input=prompt,
-        output=completion,
-        cached=cached,
-        cache_write=_part(usage, "prompt_tokens_details", "cache_write_tokens", prompt - cached),
-        reasoning=_part(usage, "completion_tokens_details", "reasoning_tokens", completion),
-    )
+    of_prompt, of_completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    cached = _part(of_prompt, "cached_tokens", prompt) if of_prompt else 0
+    written = _part(of_prompt, "cache_write_tokens", prompt - cached) if of_prompt else 0
+    reasoning = _part(of_completion, "reasoning_tokens", completion) if of_completion else 0
+    return Usage(prompt, completion, cached, written, reasoning)
 
 
 def _count(value: Json) -> int | None:
     return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
 
 
-def _part(usage: dict[str, Any], details: str, name: str, whole: int) -> int:
+def _part(table: Json, name: str, whole: int) -> int:
     """One of the counts inside a whole; 0 when missing or absurd, never more than the whole."""
-    table = usage.get(details)
     return min(_count(table.get(name)) or 0, whole) if isinstance(table, dict) else 0

@@ -38,6 +38,8 @@ class Status(StrEnum):
     SKIPPED = "skipped"  #: left out by a rule on the input; the reason says which
     PENDING = "pending"  #: the run stopped first
 
+    __hash__ = str.__hash__  #: Enum's own is a function in Python, and rows are counted by status
+
 
 @noun(frozen=True, slots=True)
 class Row:

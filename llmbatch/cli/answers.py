@@ -14,8 +14,9 @@ from llmbatch.types import Row, Status
 from llmbatch.validate import output_of
 
 _FIRST_ANSWERS = 50  #: rows whose answers are read from the ledger at once, before it is known how long they are
-_MOST_ANSWERS = 2_000
+_MOST_ANSWERS = 6_000
 _MOST_CHARS = 4 * 2**20  #: of their raw replies
+_VALID = frozenset({Status.DONE, Status.REUSED})
 
 
 def answered_rows(rows: Iterable[Row], con: duckdb.DuckDBPyConnection, run: Run) -> Iterator[tuple[Row, Answer]]:
@@ -34,15 +35,14 @@ def answered_rows(rows: Iterable[Row], con: duckdb.DuckDBPyConnection, run: Run)
 def _answer(found: RowAnswer | None) -> Answer:
     if found is None:
         return Answer(Status.PENDING, None, None, None, None, None, None)
-    valid = found.status in (Status.DONE, Status.REUSED)
-    error = None if found.failure is None else f"{found.failure}: {found.reason}"
+    valid, raw = found.status in _VALID, found.raw
     return Answer(
-        status=found.status,
-        error=error,
-        key=found.key,
-        model=found.model,
-        cost_usd=found.cost_usd,
-        output=output_of(text_of(found.raw)) if valid and found.raw is not None else None,
-        last_reply=None if valid else found.raw,
-        asked=found.asked,
+        found.status,
+        None if found.failure is None else f"{found.failure}: {found.reason}",
+        found.key,
+        found.model,
+        found.cost_usd,
+        output_of(text_of(raw)) if valid and raw is not None else None,
+        None if valid else raw,
+        found.asked,
     )

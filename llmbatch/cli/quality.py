@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from llmbatch.sink import Answer
 
 _LOOK_BACK = 4  #: times as many runs are read as are compared with, because some have too few new rows
+_WITHOUT_REPLY = frozenset({Status.SKIPPED, Status.PENDING})
 
 
 def ready(pipeline: Pipeline, renderer: Renderer) -> dict[str, Grader]:
@@ -116,7 +117,7 @@ def rates(pipeline: Pipeline, tally: Tally, run: Run) -> Rates:
 def graded(pairs: Iterator[tuple[Row, Answer]], gathered: Gathered, rates: Rates) -> Iterator[tuple[Row, Answer]]:
     """The rows on their way to the results, graded as they pass."""
     for row, answer in pairs:
-        if answer.status not in (Status.SKIPPED, Status.PENDING):
+        if answer.status not in _WITHOUT_REPLY:
             gathered.take(row.columns, answer.output, place(answer.key, row.row_no), asked=answer.asked, rates=rates)
             if answer.asked:
                 gathered.priced(answer.cost_usd)

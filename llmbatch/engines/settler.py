@@ -12,6 +12,8 @@ from llmbatch.source import row_id
 from llmbatch.types import Observer, Outcome, Reply, Request, Row, Status, Verdict
 from llmbatch.validate import FINAL, Judge, reask_turns
 
+_DONE, _REUSED = Status.DONE, Status.REUSED
+
 
 class Rules(Protocol):
     """What settling rows takes; an engine has it."""
@@ -58,8 +60,7 @@ class Settler:
         """Judge a stored reply; a valid one settles the row."""
         verdict = self._rules.judge.judge(row, reply)
         if verdict.valid:
-            status = Status.DONE if reply.seq in own else Status.REUSED
-            self.finish(row, status, request, reply=reply, repaired=verdict.repaired)
+            self.finish(row, _DONE if reply.seq in own else _REUSED, request, reply=reply, repaired=verdict.repaired)
         return verdict
 
     def on_stored(
@@ -112,15 +113,16 @@ class Settler:
     ) -> None:
         """Give a row its outcome."""
         rules = self._rules
+        column = rules.id_column
         outcome = Outcome(
-            row_no=row.row_no,
-            status=status,
-            row_id=row_id(row, rules.id_column) if rules.id_column and row.problem is None else None,
-            key=request.key if request else None,
-            seq=reply.seq if reply else None,
-            failure=failure,
-            reason=reason,
-            repaired=repaired,
+            row.row_no,
+            status,
+            row_id(row, column) if column and row.problem is None else None,
+            request.key if request else None,
+            reply.seq if reply else None,
+            failure,
+            reason,
+            repaired,
         )
         if row.row_no >= 0:  # else a gold row, which is none of the run's
             rules.ledger.settle(rules.run.run_no, outcome)

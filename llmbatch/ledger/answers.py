@@ -13,6 +13,11 @@ from llmbatch.ledger.statements import statements
 from llmbatch.noun import noun
 from llmbatch.types import Status
 
+_STATUSES = {status.value: status for status in Status}
+_NOT_ASKED = frozenset({Status.SKIPPED, Status.PENDING})
+_DONE, _FREE = Status.DONE, Decimal(0)
+_NOTHING = (None, None, None, None, None)
+
 
 @noun(frozen=True, slots=True)
 class RowAnswer:
@@ -35,24 +40,22 @@ def answers_between(con: duckdb.DuckDBPyConnection, run: Run, low: int, high: in
     A night is a run and the unfinished runs it resumes, so that a run that was killed and repeated gives the same
     results, to the byte, as an unbroken one: a row whose reply an earlier run of the same night paid for is ``done``.
     """
-    night = [*run.resumes, run.run_no]
-    rows = con.execute(statements()["outcomes_between"], [run.run_no, low, high]).fetchall()
-    seqs = [seq for *_, seq in rows if seq is not None]
-    serving = {s: rest for s, *rest in con.execute(statements()["serving"], [seqs]).fetchall()}
+    night, rows = [*run.resumes, run.run_no], [run.run_no, low, high]
+    serving = {seq: rest for seq, *rest in con.execute(statements()["served_between"], rows).fetchall()}
     long = raw_in_parts(con, [s for s, (*_, outcome, raw) in serving.items() if raw is None and outcome == "answered"])
     paid = {row_no: rest for row_no, *rest in con.execute(statements()["paid_between"], [night, low, high]).fetchall()}
     found = {}
-    for row_no, status, failure, reason, key, seq in rows:
-        run_no, asked_for, model, _, raw = serving.get(seq, (None, None, None, None, None))
-        own = status == Status.REUSED and run_no in night and asked_for == row_no
-        shown = Status.DONE if own else Status(status)
+    for row_no, status, failure, reason, key, seq in con.execute(statements()["outcomes_between"], rows).fetchall():
+        run_no, asked_for, model, _, raw = serving.get(seq, _NOTHING)
+        own = asked_for == row_no and run_no in night and status == "reused"
+        shown = _DONE if own else _STATUSES[status]
         found[row_no] = RowAnswer(
             shown,
             failure,
             reason,
             key,
             model,
-            raw or long.get(seq),
+            long.get(seq) if raw is None else raw,
             _cost(shown, paid.get(row_no)),
             asked=row_no in paid,
         )
@@ -61,8 +64,8 @@ def answers_between(con: duckdb.DuckDBPyConnection, run: Run, low: int, high: in
 
 def _cost(status: Status, paid: list[Decimal | int | None] | None) -> Decimal | None:
     if paid is None:
-        return None if status in (Status.SKIPPED, Status.PENDING) else Decimal(0)
+        return None if status in _NOT_ASKED else _FREE
     dollars, unpriced = paid
     if unpriced or dollars is None:
-        return None if unpriced else Decimal(0)
+        return None if unpriced else _FREE
     return Decimal(dollars)

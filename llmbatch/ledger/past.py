@@ -65,14 +65,15 @@ class Past:
 
 @storage_faults()
 def past(con: duckdb.DuckDBPyConnection, asked: Asked) -> Past:
-    """What the ledger has for requests such as these. Half a second at a million attempts."""
+    """What the ledger has for requests such as these."""
     which = {"model": asked.model, "version": asked.version, "simulated": asked.simulated}
     uses = con.execute(statements()["past_use"], {**which, "schema": asked.schema}).fetchall()
-    samples = con.execute(statements()["past_samples"], {**which, "most": _SAMPLES}).fetchall()
+    counted = dict(con.execute(statements()["past_places"], {**which, "most": _SAMPLES}).fetchall())
+    asked_for = con.execute(statements()["past_messages"], [list(counted)]).fetchall()
     reports = con.execute(statements()["past_reports"], {"model": asked.model, "most": _REPORTS}).fetchall()
     return Past(
         tuple(Use(*map(_number, row)) for row in uses),
-        tuple(Sample(*row) for row in samples),
+        tuple(Sample(*words, counted[place]) for place, *words in asked_for),
         tuple(orjson.loads(text) for (text,) in reports if text),
     )
 

@@ -68,10 +68,10 @@ def insert_outcomes(con: duckdb.DuckDBPyConnection, outcomes: Sequence[tuple[int
         some = [outcome for _, outcome in group]
         ids = [o.row_id or "" for o in some]
         by = "\x1f" if "\x1f" not in "".join(ids) else token_hex(16)
-        texts = {
+        texts: dict[str, list[str]] = {
             "row_no": [str(o.row_no) for o in some],
             "row_id": ids,
-            "status": [o.status.value for o in some],
+            "status": [o.status for o in some],
             "key": [o.key or "" for o in some],
             "seq": ["" if o.seq is None else str(o.seq) for o in some],
             "failure": [o.failure or "" for o in some],

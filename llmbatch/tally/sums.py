@@ -20,6 +20,7 @@ from llmbatch.types import STANDARD, Attempt, Outcome, Reply, Status, Verdict
 
 _NAMES = 100  #: models and tiers told apart; a server may call each answer's model differently
 _OTHERS = "(others)"
+_REUSED, _FAILED, _SKIPPED = Status.REUSED, Status.FAILED, Status.SKIPPED  # an Enum's own look-up takes 0.3 us
 
 
 class Saved(NamedTuple):
@@ -133,15 +134,18 @@ class Tally:
 
     def finished(self, outcome: Outcome, reply: Reply | None) -> None:
         """Count a row's outcome."""
-        self.rows[outcome.status] += 1
-        self.extremes.finished(outcome)
-        if outcome.status is Status.FAILED:
+        status = outcome.status
+        self.rows[status] += 1
+        if status is _REUSED:
+            if reply is None or reply.cost_usd is None:
+                self.saved_unpriced += reply is not None
+            else:
+                self.saved_usd += reply.cost_usd
+        elif status is _FAILED:
             self.failures[outcome.failure or "unknown"] += 1
-        elif outcome.status is Status.SKIPPED:
+        elif status is _SKIPPED:
             self.skips[outcome.failure or "unknown"] += 1
-        elif outcome.status is Status.REUSED and reply is not None:
-            self.saved_usd += reply.cost_usd or 0
-            self.saved_unpriced += reply.cost_usd is None
+        self.extremes.finished(outcome)
 
     def failed(self, outcome: Outcome, place: str, problem: Callable[[], str]) -> None:
         """Keep the first rows of each class of failure as examples."""

@@ -88,6 +88,8 @@ def _mended(text: str) -> Json:
 
 def _refuse_duplicates(text: str, value: Json) -> None:
     """Compare colons: a dropped member takes its colon with it, and those inside of strings stay on both sides."""
+    if type(value) is dict and text.count(":") == len(value):
+        return  # each member has its own: the usual case, in a tenth of the time
     escaped = text.count(r"\u003a") + text.count(r"\u003A")
     try:
         kept = orjson.dumps(value).count(b":")
