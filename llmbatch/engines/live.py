@@ -34,7 +34,7 @@ _CHUNK = 2_000  #: rows recalled at once
 _HELD = (
     500  #: rows not recalled that are looked up at once: a look-up reads every stored key, however few are asked for
 )
-_PASSED = 20_000  #: rows recalled, after which those that were not are looked up, however few they are
+_PASSED = 50_000  #: rows recalled, after which those that were not are looked up, however few they are
 _BREATH = 20  #: rows after which calls in flight get their turn: some 5 ms if all of them are sent
 OPEN_ROWS = 4_000  #: rows between lookup and outcome: bounds memory, and what a kill can cost
 _CHUNK_CHARS = 2 * 2**20  #: of prompts looked up at once

@@ -46,6 +46,7 @@ class Recall:
         found = self._at(con, rows)
         if len(found) < len(rows) // 2 and self._find_again(con, [row for row in rows if row[1] not in found]):
             found = self._at(con, rows)
+            self._pause = 0 if found else self._pause
         return found
 
     def _at(self, con: duckdb.DuckDBPyConnection, rows: Sequence[tuple[int, str]]) -> dict[str, Reply]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from llmbatch.engines import live
 from llmbatch.errors import BudgetReached, Exit, Interrupted, ProviderDown, StorageError
 from llmbatch.halt import Halt
 from llmbatch.providers.wrap import Cutter
@@ -44,6 +45,39 @@ async def test_a_second_night_asks_only_what_is_new_or_changed(tmp_path: Path) -
         second = await nights.run(rows(texts))
         assert second.statuses() == {"reused": 39, "done": 2}
         assert server.account.total.requests == 42
+
+
+_SLOW = [pytest.param(rows, chars, marks=pytest.mark.slow) for rows in (1, 2, 3, 40) for chars in (1, 100, 10_000)]
+
+
+@pytest.mark.parametrize(("open_rows", "chars"), [(7, 1), (3, 100), *_SLOW])
+async def test_rows_that_are_held_back_are_looked_up_before_anything_waits_for_them(
+    tmp_path: Path, open_rows: int, chars: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the room for rows and prompts: new rows between stored ones, prompts longer than all of the room."""
+    monkeypatch.setattr(live, "_CHUNK_CHARS", chars)
+    monkeypatch.setattr(live, "_OPEN_CHARS", 4 * chars)
+    async with Simulator(scenario()) as server, asyncio.timeout(30):
+        nights = Nights(tmp_path, server.base_url, open_rows=open_rows)
+        await nights.run(rows(TEXTS[:12]))
+        texts = [text for stored in TEXTS[:12] for text in (stored, f"New beside it: {stored} {stored}")]
+        second = await nights.run(rows(texts))
+        assert second.statuses() == {"reused": 12, "done": 12}
+        assert server.account.total.requests == 24
+
+
+async def test_the_first_reply_that_is_valid_serves_though_another_did_last_night(tmp_path: Path) -> None:
+    strict = [["too dull"], []]
+    async with Simulator(scenario()) as server:
+        nights = Nights(tmp_path, server.base_url, check=lambda output, row: strict.pop(0))
+        first = await nights.run(rows(TEXTS[:1]))
+        assert (server.account.total.requests, strict) == (2, [])
+        nights.check = None
+        second = await nights.run(rows(TEXTS[:1]))
+    assert second.statuses() == {"reused": 1}
+    with duckdb.connect(tmp_path / "l.duckdb") as con:
+        served = con.execute("select seq from outcomes order by run_no").fetchall()
+    assert (first.statuses(), served) == ({"done": 1}, [(2,), (1,)])
 
 
 async def test_identical_rows_are_asked_once(tmp_path: Path) -> None:
