@@ -35,6 +35,7 @@ _HELD = (
     500  #: rows not recalled that are looked up at once: a look-up reads every stored key, however few are asked for
 )
 _PASSED = 50_000  #: rows recalled, after which those that were not are looked up, however few they are
+_IDLE = 5  #: times as long as a look-up took, for which no other is made only because nothing is asked for
 _BREATH = 20  #: rows after which calls in flight get their turn: some 5 ms if all of them are sent
 OPEN_ROWS = 4_000  #: rows between lookup and outcome: bounds memory, and what a kill can cost
 _CHUNK_CHARS = 2 * 2**20  #: of prompts looked up at once
@@ -101,6 +102,7 @@ class _Way:
         self._held: list[_Lead] = []  #: to be looked up by key
         self._passed = 0  #: rows since that was last done
         self._asking = 0  #: leads on their way
+        self._idle_until = 0.0  #: by the loop's clock
         self._looking_up: asyncio.Task[None] | None = None
 
     async def go(self, row: Row) -> None:
@@ -110,8 +112,12 @@ class _Way:
             return
         lead = _Lead(row, request)
         if self._gathered_chars + lead.chars > _CHUNK_CHARS:
-            await self._look_up(whole=lead.chars > _CHUNK_CHARS)  # it could wait for room that only those can give back
-        await self._room.take(lead.chars)
+            await self._look_up()
+        while not self._room.take(lead.chars):
+            if self._asking:
+                await self._room.given()
+            else:
+                await self._look_up(whole=True)  # only rows that were held back have the room
         # A key is claimed before it is looked up, so that a reply stored meanwhile is seen by one of the two.
         first = self._leads.setdefault(request.key, lead)
         if first is lead:
@@ -152,7 +158,8 @@ class _Way:
             else:
                 self._go_on(lead, None, Known([reply]))
         self._passed += len(leads)
-        if whole or not self._asking or len(self._held) >= _HELD or self._passed >= _PASSED:
+        idle = not self._asking and asyncio.get_running_loop().time() >= self._idle_until
+        if whole or idle or len(self._held) >= _HELD or self._passed >= _PASSED:
             await self._look_up_held()
 
     async def _look_up_held(self) -> None:
@@ -160,8 +167,10 @@ class _Way:
         if not leads:
             return
         keys = [lead.request.key for lead in leads]
-        rehearsal, since = self._engine.rehearsal, self._engine.since
+        rehearsal, since, clock = self._engine.rehearsal, self._engine.since, asyncio.get_running_loop().time
+        began = clock()
         stored = await self._read(leads, lambda con: known(con, keys, simulated=rehearsal, since=since))
+        self._idle_until = clock() + _IDLE * (clock() - began)
         for i, lead in enumerate(leads if stored is not None else ()):
             if i % _BREATH == _BREATH - 1:
                 await asyncio.sleep(0)
@@ -196,10 +205,8 @@ class _Way:
                 fault = await self._ask(twin, request, past)
             elif request is not None and isinstance(fault, Decision):
                 self._settler.finish(twin, Status.FAILED, lead.request, failure=fault.failure, reason=fault.message)
-        self._release(lead)
         self._asking -= 1
-        if self._held and not self._asking and not self._engine.halt and (task := self._looking_up) and task.done():
-            self._looking_up = self._group.create_task(self._look_up_held())  # the provider has nothing else to do
+        self._release(lead)
 
     async def _ask(self, row: Row, request: Request, past: Known) -> Decision | Stop | StorageError | None:
         """Ask until a reply is valid or attempts are used up. Returns the fault, if the row got no reply to judge."""

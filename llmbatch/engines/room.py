@@ -17,13 +17,18 @@ class Room:
         self._chars_open = 0
         self._given: asyncio.Future[None] | None = None
 
-    async def take(self, chars: int) -> None:
-        """Wait for room for one row."""
-        while self._rows_open and not (self._rows_open < self.rows and self._chars_open + chars <= self.chars):
-            self._given = asyncio.get_running_loop().create_future()
-            await self._given
+    def take(self, chars: int) -> bool:
+        """Take room for one row; False when there is none."""
+        if self._rows_open and not (self._rows_open < self.rows and self._chars_open + chars <= self.chars):
+            return False
         self._rows_open += 1
         self._chars_open += chars
+        return True
+
+    async def given(self) -> None:
+        """Return when somebody gives room back."""
+        self._given = asyncio.get_running_loop().create_future()
+        await self._given
 
     def give(self, rows: int, chars: int) -> None:
         """Give back what so many rows took."""
