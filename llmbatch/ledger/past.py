@@ -73,7 +73,7 @@ def past(con: duckdb.DuckDBPyConnection, asked: Asked) -> Past:
     reports = con.execute(statements()["past_reports"], {"model": asked.model, "most": _REPORTS}).fetchall()
     return Past(
         tuple(Use(*map(_number, row)) for row in uses),
-        tuple(Sample(*words, counted[place]) for place, *words in asked_for),
+        tuple(Sample(text, system, schema, counted[place]) for place, text, system, schema in asked_for),
         tuple(orjson.loads(text) for (text,) in reports if text),
     )
 
