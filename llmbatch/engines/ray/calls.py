@@ -1,13 +1,13 @@
-"""The driver's account of calls that workers make: each goes through the run's own limits, budget and ledger."""
+"""What the driver knows of requests and calls that workers make."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from llmbatch.engines.ray.messages import Name, ToWorker
 from llmbatch.errors import Decision, RateLimited, Stop, StorageError
 from llmbatch.providers.timed import CutShort
 from llmbatch.types import Reply, Request
@@ -26,15 +26,23 @@ class Unsent(CutShort):
     sent = False
 
 
+class Speaker(Protocol):
+    """Who tells a worker something."""
+
+    def say(self, message: ToWorker, lets_go: Call | None = None) -> None:
+        """Say it with the next words; after that, the call counts as told of."""
+
+
 @dataclass(slots=True, eq=False)
 class Open:
-    """A request at a worker."""
+    """A request from the engine's question to its last word, or until its worker is lost."""
 
     request: Request
     done: asyncio.Future[Reply]
     used: int  #: attempts that are known to be used
     begun: int  #: attempts used before the latest call that was asked for
-    leased: bool = False  #: the worker knows of it, or is about to
+    worker: Speaker | None = None  #: None until it is leased
+    number: int = 0  #: with that worker
     fault: Decision | None = None  #: the latest
     calls: dict[int, Call] = field(default_factory=dict)  #: by attempts used before it; two while one is hedged
     replies: dict[int, Reply] = field(default_factory=dict)  #: stored ones, by ``seq``
@@ -68,12 +76,17 @@ class Open:
 class Call:
     """One call of a request: from the wish to make it until what came of it is stored."""
 
+    opened: Open
     request: Request  #: with the attempts used before it
-    goes: Callable[[Call], None]  #: tells the worker that it may go
     ended: asyncio.Future[Reply]
     task: asyncio.Task[None] | None = None  #: takes it through limits and ledger
     let_go_at: float | None = None  #: seconds of ``time.monotonic``; None while it waits
     told: bool = False  #: the worker may have heard that it may go
+
+    @property
+    def name(self) -> Name:
+        """What worker and driver call it."""
+        return self.opened.number, self.request.attempts_used
 
     def end(self, came: Reply | Decision) -> None:
         """What came of it."""
@@ -99,30 +112,3 @@ class Call:
         else:
             took = time.monotonic() - self.let_go_at
             self.end(Lost(f"the worker is gone: {why}", latency_s=took, possibly_paid=True))
-
-
-class Calls:
-    """What stands in the provider's place in the driver: lets a call go, and waits for what comes of it."""
-
-    def __init__(self) -> None:
-        self._expected: dict[tuple[str, int], Call] = {}
-
-    @contextmanager
-    def expecting(self, call: Call) -> Iterator[None]:
-        """Within: the limits may let this call go."""
-        name = call.request.key, call.request.attempts_used
-        self._expected[name] = call
-        try:
-            yield
-        finally:
-            del self._expected[name]
-
-    async def call(self, request: Request) -> Reply:
-        """The limits let it go."""
-        call = self._expected[request.key, request.attempts_used]
-        call.let_go_at = time.monotonic()
-        call.goes(call)
-        return await call.ended
-
-    async def close(self) -> None:
-        """Nothing is held."""

@@ -93,12 +93,24 @@ class RayLink:
 
 
 def _why(error: Exception) -> str:
-    """Ray's reason in a few words."""
-    words = str(error)
-    if "ModuleNotFoundError" in words:
-        return "llmbatch cannot be imported on its machine"
-    told = [line.strip() for line in words.splitlines() if "dead because" in line or "died" in line]
-    return (told[-1] if told else type(error).__name__)[:200]
+    """Ray's reason in a few words; its own are a page."""
+    words = " ".join(str(error).split())
+    for mark, short in _REASONS.items():
+        if mark in words:
+            return short
+    return f"{type(error).__name__}: {words[:120]}"
+
+
+#: what stands in Ray's words, and what it means here; the first that is found
+_REASONS = {
+    "ModuleNotFoundError: No module named": "llmbatch cannot be imported on its machine",
+    "node has died": "its machine is gone",
+    "node was terminated": "its machine is gone",
+    "killed by `ray.kill`": "it was killed",
+    "out of memory": "its machine was out of memory",
+    "worker process has died": "its process ended",
+    "died unexpectedly": "its process ended",
+}
 
 
 class Cluster:

@@ -7,17 +7,18 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from llmbatch.engines.ray.calls import Calls
+from llmbatch.engines.ray.calls import Open
+from llmbatch.engines.ray.desk import Desk
 from llmbatch.engines.ray.link import Gone, Link
-from llmbatch.engines.ray.member import Desk, GivenBack, Member
-from llmbatch.engines.ray.messages import Cut, Halted, Heard, Kit, LastRows
+from llmbatch.engines.ray.member import GivenBack, Member
+from llmbatch.engines.ray.messages import Answered, Cut, Halted, Heard, Kit, LastRows
 from llmbatch.errors import ProviderDown, Stop, StorageError, Transient
 from llmbatch.providers import wrap
 from llmbatch.types import Reply, Request
 
 _CUT_S = 5.0  #: in which a worker must have ended its calls once they were cut; a dead machine says nothing
 _NOBODY_S = 120.0  #: for which there may be no worker at all
-_FUTILE = 3  #: workers in a row, for each of the fleet, that were lost before they answered anything
+_FUTILE = 3  #: workers lost in a row, for each of the fleet, and no answer between them
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +50,16 @@ class Fleet:
     """
 
     def __init__(self, recruit: Callable[[], Link], kit: Kit, plan: Plan, parts: wrap.Parts) -> None:
-        calls = Calls()
         self.tail = LastRow(self._last_rows)
         self._recruit = recruit
         self._kit = kit
         self._plan = plan
         self._parts = parts
-        self._desk = Desk(wrap.accounted(calls, parts), calls, parts.retries, parts.halt, self._heard)
+        self._desk = Desk(parts, self._choose)
         self._members: list[Member] = []  #: those that work
-        self._waiting: deque[asyncio.Future[Member]] = deque()  #: requests that no worker has room for
+        self._open = 0  #: requests, at workers or waiting for the limits
+        self._waiting: deque[asyncio.Future[None]] = deque()  #: requests for which all workers together have no room
+        self._freed: asyncio.Future[None] | None = None  #: for requests that may go, and find no worker
         self._lost_in_a_row = 0
         self._hedges_of_the_lost = 0
         self.structured_output: str | None = None
@@ -70,14 +72,19 @@ class Fleet:
         """Bring a request to its last word, whoever is lost on the way."""
         eldest = False
         while True:
-            member = await self._with_room(eldest)
+            await self._room(eldest)
+            opened = Open.of(request)
+            self._desk.begin(opened)
             try:
-                return await member.ask(request)
+                return await opened.done
             except GivenBack as back:
                 if back.used >= self._parts.limits.max_attempts:
                     raise back.fault or Transient("the worker is gone", failure="connection") from None
                 request, eldest = replace(request, attempts_used=back.used), True
             finally:
+                if isinstance(opened.worker, Member):
+                    opened.worker.release(opened)
+                self._open -= 1
                 self._let_in()
 
     def cut(self) -> None:
@@ -92,19 +99,19 @@ class Fleet:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
-        await self._desk.accounted.close()
+        await self._desk.close()
 
     # --- workers ---------------------------------------------------------------------------------------------------
 
     async def _keep(self) -> None:
         """Keep one worker alive: when it is lost, start another."""
         while not self._parts.halt:
-            member = Member(self._recruit(), self._desk, self._plan.window_s)
+            member = Member(self._recruit(), self._desk, self._parts.halt, self._plan.window_s, self._heard)
             try:
                 await self._employ(member)
-            except Gone as gone:
-                self._parts.note(f"a worker was lost ({gone}); its rows go to others")
-                self._count(member, str(gone))
+            except Exception as error:  # noqa: BLE001 - whatever ends a worker, its rows go to others
+                why = str(error) if isinstance(error, Gone) else f"{type(error).__name__}: {error}"
+                await self._lost(member, why)
             finally:
                 member.kill()
 
@@ -118,18 +125,17 @@ class Fleet:
         if self.tail.begun:
             member.say(LastRows())
         self._let_in()
-        try:
-            await member.live()
-        except Gone as gone:
-            self._members.remove(member)
-            self._patience.cancel()
-            self._patience = asyncio.get_running_loop().call_later(_NOBODY_S, self._look_for_anybody)
-            await member.give_back(str(gone))
-            raise
+        await member.live()
 
-    def _count(self, member: Member, why: str) -> None:
+    async def _lost(self, member: Member, why: str) -> None:
+        if member in self._members:
+            self._members.remove(member)
+        self._patience.cancel()
+        self._patience = asyncio.get_running_loop().call_later(_NOBODY_S, self._look_for_anybody)
+        self._parts.note(f"a worker was lost ({why})" + ("" if self._parts.halt else "; its rows go to others"))
+        await member.give_back(why)
         self._hedges_of_the_lost += member.hedges
-        self._lost_in_a_row = 0 if member.answered else self._lost_in_a_row + 1
+        self._lost_in_a_row += 1
         if self._lost_in_a_row >= _FUTILE * self._plan.workers:
             self._parts.halt.stop(ProviderDown(f"workers are lost as fast as they start, the last one: {why}"))
 
@@ -146,18 +152,27 @@ class Fleet:
 
     # --- requests --------------------------------------------------------------------------------------------------
 
-    async def _with_room(self, eldest: bool) -> Member:
-        """Room at the worker with the least in hand. Raises the reason why the run stops."""
+    async def _room(self, eldest: bool) -> None:
+        """Wait until all workers together have room for one more. Raises the reason why the run stops."""
         self._parts.halt.check()
-        if not self._waiting and (member := self._freest()) is not None:
-            member.promised += 1
-            return member
-        turn: asyncio.Future[Member] = asyncio.get_running_loop().create_future()
-        if eldest:
-            self._waiting.appendleft(turn)
+        if self._waiting or self._open >= len(self._members) * self._plan.in_flight:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            if eldest:
+                self._waiting.appendleft(turn)
+            else:
+                self._waiting.append(turn)
+            await turn
         else:
-            self._waiting.append(turn)
-        return await turn
+            self._open += 1
+
+    async def _choose(self) -> Member:
+        """The worker with the least in hand, now that a request may go; there is one unless some were just lost."""
+        while (member := self._freest()) is None:
+            self._parts.halt.check()
+            if self._freed is None:
+                self._freed = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._freed)
+        return member
 
     def _freest(self) -> Member | None:
         member = min(self._members, key=lambda member: member.load, default=None)
@@ -165,11 +180,17 @@ class Fleet:
 
     def _let_in(self) -> None:
         """Give room to those who wait."""
-        while self._waiting and (member := self._freest()) is not None:
+        self._look_again()
+        while self._waiting and self._open < len(self._members) * self._plan.in_flight:
             turn = self._waiting.popleft()
             if not turn.done():
-                member.promised += 1
-                turn.set_result(member)
+                self._open += 1
+                turn.set_result(None)
+
+    def _look_again(self) -> None:
+        freed, self._freed = self._freed, None
+        if freed is not None:
+            freed.set_result(None)
 
     # --- words -----------------------------------------------------------------------------------------------------
 
@@ -178,6 +199,8 @@ class Fleet:
             if note not in self._noted:  # every worker finds it out by itself
                 self._noted.add(note)
                 self._parts.note(note)
+        if any(isinstance(message, Answered) for message in heard.messages):
+            self._lost_in_a_row = 0
         if heard.structured_output is not None:
             self.structured_output = heard.structured_output
         self.tail.hedges = self._hedges_of_the_lost + sum(each.hedges for each in self._members)
@@ -189,7 +212,8 @@ class Fleet:
     def _halted(self, reason: Stop | StorageError) -> None:
         for member in self._members:
             member.say(Halted(reason.message))
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_exception(reason)
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(reason)
+        self._waiting.clear()
+        self._look_again()
