@@ -14,7 +14,7 @@ LAYERS = {
     "source": 2, "render": 2, "validate": 2, "grade": 2, "prices": 2, "ledger": 2, "limits": 2,
     "providers": 3, "planning": 3, "candidates": 3, "savings": 3,
     "engines": 4, "sink": 4, "report": 4, "progress": 4, "simulator": 4,
-    "outside": 5,
+    "outside": 5, "intake": 5,
     "cli": 6,
     "__main__": 7,
 }  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from llmbatch import __version__
-from llmbatch.cli import cancel, care, compare, diff, grade, look, make, plan, reading, run, simulate, status
+from llmbatch.cli import cancel, care, compare, diff, grade, look, make, plan, reading, run, simulate, status, worker
 from llmbatch.cli.gate import complain, complain_of_fault, guard_threads, speak
 from llmbatch.cli.streams import outlive_readers
 from llmbatch.errors import FAILURES, Exit, LlmbatchError
@@ -27,6 +27,8 @@ app = typer.Typer(
 for command, help_ending in (
     (run.run, run.EXIT_STATUS),
     (plan.plan, plan.EXIT_STATUS),
+    (worker.worker, worker.WORKER_EXIT_STATUS),
+    (worker.enqueue, worker.ENQUEUE_EXIT_STATUS),
     (compare.compare, compare.EXIT_STATUS),
     (make.check, make.EXIT_STATUS),
     (make.init, make.EXIT_STATUS),

@@ -153,7 +153,7 @@ async def answer(night: Night, signals: Signals) -> ending.Answered:
             status_path = status_file(order.ledger_file)
             status = StatusFile(status_path, night.tally, gauges, run.run_id, night.pipeline.name)
             with (
-                _modules_unswept(),
+                modules_unswept(),
                 status,
                 display,
                 Recorder(night.tally, gauges),
@@ -195,7 +195,7 @@ async def _gauges(night: Night, ledger: Ledger, run: Run, wired: Wired) -> Gauge
 
 
 @contextmanager
-def _modules_unswept() -> Iterator[None]:
+def modules_unswept() -> Iterator[None]:
     """Keep the garbage collector from the 100,000 objects of the modules.
 
     Looking through them stops every thread, the ledger's too, for 60 ms, and replies are durable too late. So does a

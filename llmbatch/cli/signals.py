@@ -95,6 +95,11 @@ class Signals:
         finally:
             self._heed = _ignore  # the loop is closing
 
+    @property
+    def taken(self) -> bool:
+        """Whether a signal came."""
+        return self._taken
+
     def results_follow(self) -> None:
         """From now on results and reports are written."""
         self._heed = self._end_if_again

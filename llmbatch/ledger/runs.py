@@ -205,4 +205,5 @@ def history(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 def _rows(total: int, counts: dict[str, int]) -> dict[str, int]:
     ended = {name: counts.get(name, 0) for name in ("done", "reused", "failed", "skipped")}
+    total = max(total, sum(ended.values()))  # a worker's run begins without one
     return {"total": total, **ended, "pending": total - sum(ended.values())}

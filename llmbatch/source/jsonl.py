@@ -62,6 +62,18 @@ def rows(file: InputFile, first_no: int, *, skip_bad: bool, reading: Reading) ->
     return row_no
 
 
+def row_of(text: bytes, row_no: int, name: str) -> Row:
+    """One row from a JSON text that is no line of a file; it has a ``problem`` where :func:`rows` would raise."""
+    try:
+        columns = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        return Row(row_no, {}, name, row_no + 1, _problem(_syntax_fault(text, error)))
+    fault = _value_fault(text, columns)
+    return (
+        Row(row_no, columns, name, row_no + 1) if fault is None else Row(row_no, {}, name, row_no + 1, _problem(fault))
+    )
+
+
 def _syntax_fault(line: bytes, error: orjson.JSONDecodeError) -> _Fault:
     if len(line) > MAX_LINE:
         return _Fault(f"the line is longer than {MAX_LINE // 1024**2} MiB")

@@ -1,0 +1,218 @@
+"""AMQP 0.9.1 (RabbitMQ), by kombu.
+
+A result, a dead letter and the acknowledgement of its message are one AMQP transaction on the channel that the message
+came by: a worker that dies leaves all of it or nothing. ``tx.commit-ok`` is also the broker's word that what was
+published is on its disk, so there are no publisher confirms beside it.
+
+Quorum queues count deliveries themselves (``x-delivery-count``). Of other queues AMQP only says that a message was
+delivered before, so such a message is put back at the end with its count in a header, before anybody looks at it; a
+copy with a count cannot be lost by a crash, as a number in memory would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import amqp.exceptions
+import kombu
+import kombu.exceptions
+
+from llmbatch.errors import UsageError
+from llmbatch.intake.address import Address
+from llmbatch.intake.message import LONGEST_REASON, Fate, Message, Queues, Settlement
+
+_COUNT = "x-llmbatch-deliveries"  #: header: deliveries before those that the broker counts
+_REASON = "x-llmbatch-reason"
+_HEARTBEAT_S = 30
+_CONNECT_S = 10
+_GLANCE_S = 0.0001  #: 0 would mean for ever
+_PERSISTENT = 2
+_PREFETCH_STEP = 1.25  #: a new prefetch takes a new consumer, so small changes are passed over
+_MOST_PREFETCH = 65_535
+_DENIED = (403, 530)  #: AMQP reply codes that no waiting mends: access refused, not allowed
+
+
+class AmqpBroker:
+    """One connection, one channel, one consumer."""
+
+    lease_s: float | None = None
+    largest: int | None = 64 * 2**20
+    faults: tuple[type[Exception], ...] = (OSError, amqp.exceptions.AMQPError, kombu.exceptions.OperationalError)
+
+    def __init__(self, address: Address, queues: Queues, *, create: bool) -> None:
+        self._address = address
+        self._queues = queues
+        self._create = create
+        self._connection: Any = None  # kombu has no types
+        self._channel: Any = None
+        self._arrived: list[Any] = []
+        self._session = 0
+        self._prefetch = 0  # of the consumer; 0 when there is none
+
+    def connect(self) -> None:
+        """Connect anew, with a channel in transactions."""
+        self.close()
+        self._session += 1
+        self._prefetch = 0
+        self._arrived = []
+        with _final_errors(self._address):
+            self._connection = self._opened()
+            for name in filter(None, (self._queues.rows, self._queues.dead, self._queues.replies)):
+                self._find(name)
+            self._channel = self._connection.channel()
+            self._channel.tx_select()
+
+    def _opened(self) -> Any:
+        at = self._address
+        connection = kombu.Connection(
+            hostname=at.host,
+            userid=at.user or "guest",
+            password=at.password or "guest",
+            virtual_host=at.path or "/",
+            port=at.port,
+            transport="pyamqp",
+            ssl=at.encrypted,
+            heartbeat=_HEARTBEAT_S,
+            connect_timeout=_CONNECT_S,
+        )
+        connection.connect()
+        return connection
+
+    def _find(self, name: str) -> None:
+        """Whatever kind of queue it is. A channel that asked for one that is missing is closed by the broker."""
+        try:
+            channel = self._connection.channel()
+            channel.queue_declare(name, passive=True)
+            channel.close()
+        except amqp.exceptions.NotFound:
+            if not self._create:
+                raise UsageError(f"{self._address.shown} has no queue {name}", hint="--create makes it") from None
+            channel = self._connection.channel()
+            channel.queue_declare(name, durable=True, auto_delete=False)
+            channel.close()
+
+    def receive(self, target: int, held: int, wait_s: float) -> list[Message]:  # noqa: ARG002 - the broker counts them
+        """What the broker pushed, up to the prefetch."""
+        self._consume(max(1, min(target, _MOST_PREFETCH)))
+        self._connection.heartbeat_check()
+        if not self._arrived:
+            with suppress(TimeoutError):
+                self._connection.drain_events(timeout=wait_s)
+        with suppress(TimeoutError):
+            while len(self._arrived) < target:
+                self._connection.drain_events(timeout=_GLANCE_S)
+        arrived, self._arrived = self._arrived, []
+        messages = [self._message(each) for each in arrived]
+        if any(message is None for message in messages):
+            self._channel.tx_commit()
+        return [message for message in messages if message is not None]
+
+    def _consume(self, prefetch: int) -> None:
+        if self._prefetch / _PREFETCH_STEP <= prefetch <= self._prefetch * _PREFETCH_STEP:
+            return
+        if self._prefetch:
+            self._channel.basic_cancel("llmbatch")
+        self._channel.basic_qos(0, prefetch, False)
+        self._channel.basic_consume(self._queues.rows, callback=self._arrived_one, consumer_tag="llmbatch")
+        self._prefetch = prefetch
+
+    def _arrived_one(self, message: Any) -> None:
+        self._arrived.append(message)
+
+    def _message(self, raw: Any) -> Message | None:
+        """The message; None when it went back with its count, within the transaction."""
+        headers, before = raw.headers or {}, _count(raw.headers, _COUNT)
+        counted = _count(headers, "x-delivery-count")
+        if raw.delivery_info.get("redelivered") and "x-delivery-count" not in headers:
+            self._publish(self._queues.rows, raw.body, _kept(raw), {**headers, _COUNT: before + 1})
+            self._channel.basic_ack(raw.delivery_tag)
+            return None
+        body = raw.body.encode() if isinstance(raw.body, str) else bytes(raw.body)
+        name = raw.properties.get("message_id") or hashlib.sha256(body).hexdigest()[:32]
+        correlation = raw.properties.get("correlation_id") or name
+        return Message(
+            body, name, "message_id" in raw.properties, before + counted + 1, correlation, raw, self._session
+        )
+
+    def settle(self, batch: Sequence[Settlement]) -> bool:
+        """In one transaction."""
+        mine = [each for each in batch if each.message.session == self._session]
+        for each in mine:
+            message, raw = each.message, each.message.handle
+            if each.reply is not None and self._queues.replies is not None:
+                properties = {"message_id": f"{message.id}:answer", "correlation_id": message.correlation}
+                self._publish(self._queues.replies, each.reply, properties, {}, "application/json")
+            if each.fate is Fate.DEAD:
+                reason = (each.reason or "")[:LONGEST_REASON]
+                self._publish(self._queues.dead, raw.body, _kept(raw), {**(raw.headers or {}), _REASON: reason})
+            elif each.fate in (Fate.AGAIN, Fate.BACK):
+                count = message.deliveries - (each.fate is Fate.BACK)
+                self._publish(self._queues.rows, raw.body, _kept(raw), {**(raw.headers or {}), _COUNT: count})
+            self._channel.basic_ack(raw.delivery_tag)
+        if mine:
+            self._channel.tx_commit()
+        return len(mine) == len(batch)
+
+    def extend(self, messages: Sequence[Message]) -> None:  # noqa: ARG002
+        """They are ours as long as the connection lives; heartbeats keep it, both ways."""
+        self._connection.heartbeat_check()
+        with suppress(TimeoutError):
+            self._connection.drain_events(timeout=_GLANCE_S)
+
+    def send(self, batch: Sequence[tuple[str, bytes]]) -> None:
+        """In one transaction."""
+        for name, body in batch:
+            self._publish(self._queues.rows, body, {"message_id": name}, {}, "application/json")
+        self._channel.tx_commit()
+
+    def _publish(
+        self, queue: str, body: Any, properties: dict[str, Any], headers: dict[str, Any], kind: str | None = None
+    ) -> None:
+        headers = {name: value for name, value in headers.items() if name != "x-delivery-count"}
+        properties = {"delivery_mode": _PERSISTENT, **properties}
+        message = self._channel.prepare_message(
+            body, content_type=properties.pop("content_type", kind), headers=headers, properties=properties
+        )
+        self._channel.basic_publish(message, exchange="", routing_key=queue)
+
+    def close(self) -> None:
+        """Close the connection, lost or not."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            with suppress(*self.faults):
+                connection.close()
+
+
+def _count(headers: Any, name: str) -> int:
+    value = (headers or {}).get(name, 0)
+    return value if type(value) is int and value > 0 else 0
+
+
+def _kept(raw: Any) -> dict[str, Any]:
+    """Properties of a message that its copy has too."""
+    names = (
+        "message_id",
+        "correlation_id",
+        "content_type",
+        "content_encoding",
+        "reply_to",
+        "type",
+        "app_id",
+        "priority",
+    )
+    return {name: raw.properties[name] for name in names if raw.properties.get(name) is not None}
+
+
+@contextmanager
+def _final_errors(address: Address) -> Iterator[None]:
+    """What waiting does not mend, as UsageError."""
+    try:
+        yield
+    except amqp.exceptions.AMQPError as error:
+        if getattr(error, "reply_code", None) in _DENIED or isinstance(error, amqp.exceptions.AccessRefused):
+            words = f"{address.shown} refuses: {error.reply_text or type(error).__name__}"
+            raise UsageError(words, hint="check user, password, virtual host and permissions") from None
+        raise

@@ -1,0 +1,185 @@
+"""The thread that speaks to the broker: one, because AMQP connections are for one, and because the loop must not wait.
+
+It receives as much as there is room for, carries fates out, extends leases and keeps heartbeats, and connects anew
+with growing pauses when the connection is lost. Nothing is lost by that: what is not acknowledged comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from llmbatch.errors import LlmbatchError
+from llmbatch.intake.brokers import Broker
+from llmbatch.intake.message import Message, Settlement
+from llmbatch.scrub import scrub
+
+_BUSY_S = 0.02  #: how long a turn waits for messages while there are fates to carry out soon
+_IDLE_S = 1.0
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+_EXTENSIONS = 3  #: in a lease
+
+
+class Pump:
+    """Started by ``start``, from within the loop that it reports to."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        arrived: Callable[[list[Message]], None],
+        note: Callable[[str], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self.target = 0  #: messages to hold at most; set by the loop
+        self.quiet_since: float | None = None  #: since when the broker says that there is nothing
+        self._broker = broker
+        self._arrived, self._note, self._failed = arrived, note, failed
+        self._loop = asyncio.get_running_loop()
+        self._orders: deque[tuple[Sequence[Settlement], asyncio.Future[bool]]] = deque()
+        self._wake = threading.Event()
+        self._ending = self._dead = False
+        self._held: dict[tuple[str, int], tuple[Message, float]] = {}  # with the time its lease was last extended
+        self._thread = threading.Thread(target=self._serve, name="broker", daemon=True)
+
+    @property
+    def held(self) -> int:
+        """Messages received and not settled."""
+        return len(self._held)
+
+    async def start(self) -> None:
+        """Connect, once. Raises UsageError when that can never work, else what the broker's library raises."""
+        await asyncio.to_thread(self._broker.connect)
+        self._thread.start()
+
+    async def settle(self, batch: Sequence[Settlement]) -> bool:
+        """Carry fates out; False when the connection was lost, and with it perhaps the fates."""
+        if self._dead:
+            return False
+        done: asyncio.Future[bool] = self._loop.create_future()
+        self._orders.append((batch, done))
+        self._wake.set()
+        return await done
+
+    async def close(self) -> None:
+        """Carry out what was ordered, and let go of the broker."""
+        self._ending = True
+        self._wake.set()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
+
+    # --- the broker's thread -----------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        try:
+            while not self._ending or self._orders:
+                try:
+                    self._turn()
+                except self._broker.faults as fault:
+                    if not self._reconnect(fault):
+                        break
+        except BaseException as error:  # noqa: BLE001 - a thread's faults must reach those who wait for it
+            self._post(self._failed, error)
+        finally:
+            self._dead = True
+            self._give_up()
+            with suppress(*self._broker.faults):  # it may be lost already
+                self._broker.close()
+
+    def _turn(self) -> None:
+        if self._orders:
+            batch, done = self._orders[0]
+            whole = self._broker.settle(batch)
+            self._orders.popleft()
+            self._forget(batch)
+            self._post(_resolve, done, whole)
+            return
+        self._extend()
+        if self._ending or self.held >= self.target:
+            self._wake.wait(_BUSY_S)
+            self._wake.clear()
+            self._beat()
+            return
+        found = self._broker.receive(self.target, self.held, _BUSY_S if self._held else _IDLE_S)
+        now = time.monotonic()
+        for message in found:
+            self._held[message.id, id(message.handle)] = (message, now)
+        if found:
+            self.quiet_since = None
+            self._post(self._arrived, found)
+        elif self.quiet_since is None:
+            self.quiet_since = now
+
+    def _beat(self) -> None:
+        """AMQP's heartbeats, while nothing is received."""
+        if self._broker.lease_s is None:
+            self._broker.extend(())
+
+    def _extend(self) -> None:
+        lease = self._broker.lease_s
+        if lease is None:
+            return
+        now = time.monotonic()
+        due = [key for key, (_, since) in self._held.items() if now - since > lease / _EXTENSIONS]
+        if due:
+            self._broker.extend([self._held[key][0] for key in due])
+            for key in due:
+                self._held[key] = (self._held[key][0], now)
+
+    def _forget(self, batch: Sequence[Settlement]) -> None:
+        for each in batch:
+            self._held.pop((each.message.id, id(each.message.handle)), None)
+
+    def _reconnect(self, fault: BaseException) -> bool:
+        """Until it works, or the worker ends."""
+        self._note(f"the connection to the broker is lost: {_named(fault)}")
+        self.quiet_since = None
+        if self._broker.lease_s is None:
+            self._drop_held()
+        pause = _SHORTEST_PAUSE_S
+        while True:
+            self._wake.wait(pause * random.uniform(0.5, 1.0))
+            self._wake.clear()
+            try:
+                self._broker.connect()
+            except LlmbatchError:
+                raise
+            except self._broker.faults as again:
+                if self._ending:
+                    self._note(f"the broker does not answer: {_named(again)}; what is not acknowledged comes again")
+                    return False
+                pause = min(_LONGEST_PAUSE_S, pause * 2)
+            else:
+                self._note("the broker answers again")
+                return True
+
+    def _drop_held(self) -> None:
+        """A connection's messages die with it: the broker delivers them again."""
+        self._held.clear()
+        self._give_up()
+
+    def _give_up(self) -> None:
+        while self._orders:
+            batch, done = self._orders.popleft()
+            self._forget(batch)
+            self._post(_resolve, done, False)
+
+    def _post(self, fn: Callable[..., object], *args: object) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(fn, *args)
+
+
+def _resolve(future: asyncio.Future[bool], value: bool) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _named(fault: BaseException) -> str:
+    """In few words, without what a library may quote of an address."""
+    words = scrub(str(fault)).partition("\n")[0][:200]
+    return f"{type(fault).__name__}: {words}" if words else type(fault).__name__

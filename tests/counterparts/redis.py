@@ -1,0 +1,33 @@
+"""Redis as Debian packages it, with its log of writes on, so that a restart loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.counterparts.process import free_port, needs, serving
+
+PASSWORD = "correct-horse-battery"
+
+
+class Redis:
+    """A server that can be stopped and started again with what it has on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._program = needs("redis-server", "redis-server")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Within: it runs."""
+        options = {
+            "port": self.port, "bind": "127.0.0.1", "dir": self.folder, "appendonly": "yes", "appendfsync": "always",
+            "save": "", "requirepass": PASSWORD,
+        }  # fmt: skip
+        command = [self._program, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
+        with serving(command, self.port, self.folder / "server.log"):
+            yield

@@ -1,0 +1,123 @@
+"""The worker as a process of its own: real brokers, a simulator for a provider, kills."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from llmbatch.simulator import Scenario
+from llmbatch.simulator.scenario import Latency
+from tests.cli.conftest import Serve, Shell, serve, shell, tickets  # noqa: F401 - fixtures
+from tests.intake.conftest import Place
+
+REAL = pytest.mark.parametrize(
+    "place",
+    ["amqp", pytest.param("redis", marks=pytest.mark.slow), pytest.param("sqs", marks=pytest.mark.slow)],
+    indirect=True,
+)
+NOT_JSON, NO_OBJECT, NO_TEXT = b"{not json", b"[1, 2]", b'{"id": "x1"}'
+
+
+class Desk:
+    """A pipeline, a broker, and what came out."""
+
+    def __init__(self, shell: Shell, place: Place, url: str) -> None:  # noqa: F811
+        self.shell, self.place, self.url = shell, place, url
+        self.queues = place.queues(replies=False)
+        shell.env |= place.env | {"LLMBATCH_BROKER": place.url}
+        self.folder = shell.folder / "results/label-worker"
+
+    def enqueue(self, rows: list[dict[str, Any]]) -> None:
+        self.shell.write("rows.jsonl", rows)
+        done = self.shell.call("enqueue", "label", "--input", "rows.jsonl", "--queue", self.queues.rows, "--create")
+        assert f"{len(rows):,} rows are in the queue" in done.stdout
+
+    def put(self, *bodies: bytes) -> None:
+        """What other programs put in."""
+        broker = self.place.broker(self.queues)
+        broker.connect()
+        broker.send([(f"odd-{n}", body) for n, body in enumerate(bodies)])
+        broker.close()
+
+    def words(self, *more: object) -> tuple[object, ...]:
+        where = ("--queue", self.queues.rows, "--base-url", self.url)
+        return ("worker", "label", *where, "--stop-when-empty", "1s", "--lease", "2s", "--create", "--quiet", *more)
+
+    def work(self, *more: object, expect: int = 0) -> dict[str, Any]:
+        done = self.shell.call(*self.words("--json", *more), expect=expect)
+        report: dict[str, Any] = orjson.loads(done.stdout)
+        return report
+
+    def lines(self) -> list[dict[str, Any]]:
+        found = [orjson.loads(line) for path in self.files("*.jsonl") for line in path.read_bytes().splitlines()]
+        assert not self.files("*.part")
+        return found
+
+    def files(self, pattern: str = "*") -> list[Path]:
+        return sorted(self.folder.glob(f"results-{pattern}"))
+
+    def dead(self) -> list[bytes]:
+        return self.place.drained(self.queues, self.queues.dead)
+
+
+@pytest.fixture
+def desk(shell: Shell, place: Place, serve: Serve) -> Desk:  # noqa: F811
+    return Desk(shell, place, serve(Scenario(latency=Latency(median_ms=100))).base_url)
+
+
+@REAL
+def test_rows_become_results_and_poison_dead_letters(desk: Desk) -> None:
+    desk.enqueue(tickets(40))
+    desk.put(NOT_JSON, NO_OBJECT, NO_TEXT)
+    report = desk.work()
+    assert report["rows"] == {"total": 43, "done": 40, "reused": 0, "failed": 0, "skipped": 3, "pending": 0}
+    lines = desk.lines()
+    assert sorted(line["id"] for line in lines if line["llmbatch_status"] == "done") == sorted(
+        row["id"] for row in tickets(40)
+    )
+    assert all(line["summary"] for line in lines if line["llmbatch_status"] == "done")
+    assert sorted(line["llmbatch_error"].split(": ")[0] for line in lines if line["llmbatch_error"]) == ["bad_row"] * 3
+    assert Counter(desk.dead()) == Counter([NOT_JSON, NO_OBJECT, NO_TEXT])
+    desk.enqueue(tickets(5))
+    again = desk.work()
+    assert again["rows"]["reused"] == 5, "the ledger answers"
+    assert again["attempts"]["sent"] == 0
+
+
+@REAL
+def test_a_killed_worker_loses_nothing_and_pays_twice_for_what_was_in_flight(desk: Desk) -> None:
+    desk.enqueue(tickets(150))
+    for n in range(2):
+        process = desk.shell.start(*desk.words("--concurrency", "8"))
+        _until(lambda: process.poll() is not None or len(desk.files()) > n)  # noqa: B023
+        time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    desk.work("--concurrency", "8")
+    lines = desk.lines()
+    assert Counter(line["id"] for line in lines) == Counter(row["id"] for row in tickets(150))
+    assert {line["llmbatch_status"] for line in lines} <= {"done", "reused"}
+    assert desk.dead() == []
+    sent = _sent(desk)
+    assert 150 <= sent <= 150 + 2 * 8
+
+
+def _sent(desk: Desk) -> int:
+    import duckdb
+
+    with duckdb.connect(str(desk.shell.folder / ".llmbatch/label-worker.duckdb"), read_only=True) as con:
+        (answered,) = con.execute("select count(*) from attempts where outcome = 'answered'").fetchone() or (0,)
+    return int(answered)
+
+
+def _until(true: Any, patience_s: float = 30.0) -> None:
+    give_up = time.monotonic() + patience_s
+    while not true():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
