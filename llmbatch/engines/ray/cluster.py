@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from math import ceil
+from pathlib import Path
 from typing import Any, TypeVar
 
 from llmbatch.engines.ray.link import Gone, Link
@@ -26,6 +27,8 @@ from llmbatch.errors import UsageError
 T = TypeVar("T")
 
 _STORE_BYTES = 80 * 2**20  #: Ray's smallest is 75 MB; only messages above 100 kB pass through it
+_OWN = "llmbatch-ray-"
+_LONGEST_TEMP = 11  #: characters, because the name of a socket has 107 at most, and Ray wants the rest
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning in every process
@@ -155,7 +158,7 @@ _ON_A_NODE = "run llmbatch on one of the cluster's machines, with --ray-address 
 
 @contextmanager
 def _own(ray: Any, workers: int, cpus: float) -> Iterator[None]:
-    folder = tempfile.mkdtemp(prefix="llmbatch-ray-")  # with mode 0700; Ray's own folder is open to all
+    folder = _own_folder()
     try:
         _init(
             ray,
@@ -163,7 +166,7 @@ def _own(ray: Any, workers: int, cpus: float) -> Iterator[None]:
             num_cpus=max(1, ceil(workers * cpus)),
             object_store_memory=_STORE_BYTES,
             include_dashboard=False,
-            _temp_dir=folder,
+            _temp_dir=f"{folder}/r",  # Ray opens it to all, but nobody else comes through what is above
             # rows are for memory only; and workers are started when they are asked for
             _system_config={"automatic_object_spilling_enabled": False, "prestart_worker_first_driver": False},
         )
@@ -173,6 +176,18 @@ def _own(ray: Any, workers: int, cpus: float) -> Iterator[None]:
             ray.shutdown()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own_folder() -> str:
+    """For logs and sockets, with mode 0700: Ray's usual one is open to all. Those of runs that were killed go."""
+    where = Path(tempfile.gettempdir())
+    if len(str(where)) > _LONGEST_TEMP:
+        where = Path("/tmp")  # noqa: S108 - mkdtemp takes a new name
+    for left in where.glob(f"{_OWN}*-*"):
+        pid = left.name.removeprefix(_OWN).partition("-")[0]
+        if left.stat().st_uid == os.geteuid() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{_OWN}{os.getpid()}-", dir=where)
 
 
 @contextmanager
