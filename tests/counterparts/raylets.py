@@ -1,6 +1,6 @@
 """A Ray cluster of two machines on this one, in a process of its own::
 
-    RAY_TMPDIR=FOLDER python -m tests.raylets [CPUS ...]
+    RAY_TMPDIR=FOLDER python -m tests.counterparts.raylets [CPUS ...]
 
 One raylet for each number of CPUs. Prints its address, then the raylets' process ids, and serves until standard input
 ends. It is no child of a driver, so drivers may die.
@@ -23,16 +23,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.counterparts.process import REQUIRED
+
 _STORE_BYTES = 80 * 2**20
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def needs_ray() -> None:
-    """Skip where Ray is not installed; in CI nothing is skipped."""
+    """Without Ray a developer's test is skipped, and CI's fails."""
     if find_spec("ray") is None:
-        if os.environ.get("LLMBATCH_CI") == "1":
-            pytest.fail("ray is not installed, and in CI it must be")
-        pytest.skip("ray is not installed: pip install 'llmbatch[ray]'")
+        words = "ray is not installed (pip install 'llmbatch[ray]')"
+        if os.environ.get(REQUIRED):
+            pytest.fail(words)
+        pytest.skip(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def raylets(*cpus: int) -> Iterator[Raylets]:
     folder = tempfile.mkdtemp(prefix="raylets-")  # short: sockets' names are
     # in spite of its name, the last one binds everything to the loopback address
     environment = {"RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-    command = [sys.executable, "-m", "tests.raylets", *map(str, cpus)]
+    command = [sys.executable, "-m", "tests.counterparts.raylets", *map(str, cpus)]
     try:
         with subprocess.Popen(
             command,
