@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import minijinja
@@ -47,7 +48,8 @@ class Renderer:
         except minijinja.TemplateError as error:
             raise PipelineError(f"{pipeline.folder / 'prompt.j2'}:{error.line or 1}: {error.message}") from None
         self._used = self.variables()
-        self._head, self._tail = self._canonical_frame()
+        self._head, self._tail = self._canonical_frame(request.model)
+        self._above = [(model, *self._canonical_frame(model)) for model in request.models[1:]]
 
     def variables(self) -> set[str]:
         """Names that the template takes from the row."""
@@ -85,21 +87,35 @@ class Renderer:
             place = f"prompt.j2:{error.line}" if error.line else "prompt.j2"  # a filter of ours knows no line
             raise RenderError("render", f"{place}: {error.message}") from None
         message = {"role": "user", "content": text}
-        digest = self._head.copy()
-        digest.update(orjson.dumps(message, option=orjson.OPT_SORT_KEYS))
-        digest.update(self._tail)
-        messages = (*self._system, message)
-        return Request(digest.hexdigest(), row.row_no, self._model, messages, self._params, self._schema)
+        key = _key(self._head, orjson.dumps(message, option=orjson.OPT_SORT_KEYS), self._tail)
+        return Request(key, row.row_no, self._model, (*self._system, message), self._params, self._schema)
 
-    def _canonical_frame(self) -> tuple[hashlib._Hash, bytes]:
+    def rungs(self, request: Request) -> tuple[Request, ...]:
+        """A row's request, as :meth:`request` gives it, to each model of the ladder in its order; itself is the first.
+
+        Without a ladder it is the only one.
+        """
+        if not self._above:
+            return (request,)
+        message = orjson.dumps(request.messages[-1], option=orjson.OPT_SORT_KEYS)
+        return (request, *(replace(request, key=_key(head, message, tail), model=m) for m, head, tail in self._above))
+
+    def _canonical_frame(self, model: str) -> tuple[hashlib._Hash, bytes]:
         """The canonical body around the user message: its hashed head, and its tail.
 
         Keys are sorted, and "messages" sorts first, so the head is the same for every row and is hashed once.
         """
         mark = {"role": "user", "content": "\x00"}
-        body = canonical(self._model, (*self._system, mark), self._params, self._schema)
+        body = canonical(model, (*self._system, mark), self._params, self._schema)
         head, tail = body.split(orjson.dumps(mark, option=orjson.OPT_SORT_KEYS))
         return hashlib.sha256(head), tail
+
+
+def _key(head: hashlib._Hash, message: bytes, tail: bytes) -> str:
+    digest = head.copy()
+    digest.update(message)
+    digest.update(tail)
+    return digest.hexdigest()
 
 
 def _factor(value: Any) -> Any:

@@ -27,8 +27,9 @@ def savings(prices: PriceTable, asked: str) -> Callable[[Attempt], Saved | None]
         cached, cheaper = reply.usage.cached > 0, reply.tier in _CHEAPER
         if not cached and not cheaper:
             return None
-        fresh = prices.cost(_uncached(reply.usage), reply.model, reply.tier, asked) if cached else None
-        standard = prices.cost(reply.usage, reply.model, None, asked) if cheaper else None
+        own = attempt.model or asked
+        fresh = prices.cost(_uncached(reply.usage), reply.model, reply.tier, own) if cached else None
+        standard = prices.cost(reply.usage, reply.model, None, own) if cheaper else None
         return Saved(_less(fresh, attempt.cost_usd), _less(standard, attempt.cost_usd))
 
     return of

@@ -129,6 +129,7 @@ class Attempt:
     cost_usd: Decimal | None  #: None when no price is known or no usage came back
     possibly_paid: bool = False  #: sent, and nothing usable came back: the provider may bill it
     worst_usd: Decimal | None = None  #: the most that it can have cost, if it is possibly paid; None when unknown
+    model: str | None = None  #: as asked, where there is more than one
 
 
 @noun(frozen=True, slots=True)
@@ -149,6 +150,18 @@ class Verdict:
 
 
 @noun(frozen=True, slots=True)
+class Rung:
+    """What became of a row at one model of its ladder."""
+
+    model: str  #: as asked
+    key: str  #: of the request to it
+    seq: int | None  #: the last attempt that was looked at; None when none is stored
+    failure: str | None  #: class for which the row went on to the next model, or failed; None: it was served here
+    reason: str | None
+    cost_usd: Decimal | None  #: of the replies that were looked at, whenever they were paid; None when one is unknown
+
+
+@noun(frozen=True, slots=True)
 class Outcome:
     """How a row ended. Exactly one a row and run."""
 
@@ -160,6 +173,7 @@ class Outcome:
     failure: str | None = None  #: class of a failed or skipped row
     reason: str | None = None  #: one line for a person
     repaired: bool = False
+    rungs: tuple[Rung, ...] = ()  #: with a ladder: each model that the row came to, in their order
 
 
 class Provider(Protocol):

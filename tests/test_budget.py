@@ -22,7 +22,7 @@ def budget(cap: str, spent: str = "0", store: Callable[[Decimal], Awaitable[None
     return Budget(
         Caps([Cap(Decimal(cap), Decimal(spent))]),
         worst_case=lambda r: Decimal(r.row_no) / 100,
-        cost_of=lambda reply: reply.cost_usd,
+        cost_of=lambda _, reply: reply.cost_usd,
         store=store,
     )
 
@@ -106,7 +106,7 @@ async def test_a_call_dearer_than_its_worst_case_makes_later_reserves_larger() -
 async def test_the_tightest_cap_holds_and_says_so() -> None:
     day = Cap(Decimal(1), Decimal("0.95"), "budget of the day", "tomorrow")
     b = Budget(
-        Caps([Cap(Decimal(5), Decimal(0)), day]), worst_case=lambda _: Decimal("0.06"), cost_of=lambda r: r.cost_usd
+        Caps([Cap(Decimal(5), Decimal(0)), day]), worst_case=lambda _: Decimal("0.06"), cost_of=lambda _, r: r.cost_usd
     )
     with pytest.raises(BudgetReached, match=r"budget of the day reached: \$0.9500 of \$1 spent") as caught:
         await b.reserve(request(1))
@@ -116,7 +116,7 @@ async def test_the_tightest_cap_holds_and_says_so() -> None:
 async def test_a_day_that_ends_during_the_run_frees_its_cap() -> None:
     clock = [1_000.0]
     day = Cap(Decimal(1), Decimal("0.95"), span_of=lambda now: (now, now + 100), ends_at=1_050)
-    b = Budget(Caps([day], lambda: clock[0]), worst_case=lambda _: Decimal("0.06"), cost_of=lambda r: r.cost_usd)
+    b = Budget(Caps([day], lambda: clock[0]), worst_case=lambda _: Decimal("0.06"), cost_of=lambda _, r: r.cost_usd)
     with pytest.raises(BudgetReached):
         await b.reserve(request(1))
     clock[0] = 1_050

@@ -31,7 +31,7 @@ class Budget:
         caps: Caps,
         *,
         worst_case: Callable[[Request], Decimal],
-        cost_of: Callable[[Reply], Decimal | None],
+        cost_of: Callable[[Request, Reply], Decimal | None],
         store: Callable[[Decimal], Awaitable[None]] | None = None,
     ) -> None:
         self.spent = _NOTHING  #: by this run

@@ -141,7 +141,7 @@ def _asked(contest: Contest, found: Sequence[Entrant]) -> Iterator[tuple[Candida
                 spent += ledgers.charged(bills, answered.wired.worst_case.stored)
                 rows = tuple(_tried(contest, mine, con))
         start = _known(entrant, report, contest.tier)
-        yield measured(start, rows, contest.deciding, contest.tier, answered.wired.gate.state()), rows
+        yield measured(start, rows, contest.deciding, contest.tier, answered.wired.limits()), rows
 
 
 def _end(night: Night, answered: ending.Answered, con: duckdb.DuckDBPyConnection) -> reports.RunReport:

@@ -58,6 +58,10 @@ def refuse(order: Order, pipeline: Pipeline) -> None:
         return
     if settings.limits.tier == "batch":
         raise UsageError("--engine ray makes calls, and --tier batch hands in files", hint="leave out one of them")
+    if settings.request.ladder:
+        raise UsageError(
+            "--engine ray asks one model, and [request] has a ladder", hint="--model NAME asks that model alone"
+        )
     if find_spec("ray") is None:
         raise UsageError("--engine ray needs Ray", hint="pip install 'llmbatch[ray]'")
 

@@ -135,13 +135,13 @@ def report_of(
         ended_at=time.time(),
         price_source=wired.prices.source(),
         label=settings.label,
-        model=settings.request.model,
+        model=settings.request.asked,
         input=night.order.inputs,
         command=command(),
-        concurrency_final=wired.gate.concurrency,
+        concurrency_final=wired.limits().concurrency,
         limit_changes=tuple(
-            reports.LimitChange(round(change.at, 3), change.what, change.value, change.reason)
-            for change in wired.gate.changes
+            reports.LimitChange(round(change.at, 3), change.what, change.value, change.reason, change.model)
+            for change in wired.changes()
         ),
         budget_usd=settings.limits.budget_usd,
         hedged=wired.tail.hedges,
@@ -152,7 +152,7 @@ def report_of(
         notes=_notes(night, answered.reason, found),
         trend=trend(con, run),
         quality=found,
-        planned=wired.foresight.planned() if wired.foresight is not None else None,
+        planned=wired.planned(),
     )
     report = reports.build(night.tally, facts)
     return replace(report, cost=replace(report.cost, by_prompt_version=versions(con, run, report)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -70,21 +71,29 @@ class Foresight:
         tokens = costs.input_tokens.likely + costs.output_tokens.likely
         return time_of(costs.calls.likely, tokens, self.pipeline.settings.limits, self.past.reports)
 
-    def planned(self) -> reports.Planned | None:
-        """For the report of a run: what the requests it sent were expected to use."""
-        if not self.sizes.count or self.pipeline.settings.limits.tier == "batch":
-            return None  # requests that go by batches are not in sizes
-        found = self.costs(self.worst_case.tier)
-        dollars = None if found.cost_usd is None else _dollars(found.cost_usd)
-        tokens = round(found.input_tokens.likely), round(found.output_tokens.likely)
-        return reports.Planned(round(found.calls.likely), *tokens, dollars, self.learned.basis)
-
     def earlier(self) -> tuple[EarlierPlan, ...]:
         """How plans of earlier runs turned out, newest first."""
         return tuple(plan for plan, _ in self._plans())
 
     def _plans(self) -> list[tuple[EarlierPlan, str]]:
         return [found for report in self.past.reports if (found := _turned_out(report)) is not None]
+
+
+def planned_of(found: Sequence[Foresight]) -> reports.Planned | None:
+    """For the report of a run: what the requests it sent were expected to use, of all models together."""
+    sent = [one for one in found if one.sizes.count and one.pipeline.settings.limits.tier != "batch"]
+    if not sent:
+        return None  # requests that go by batches are not in sizes
+    costs = [one.costs(one.worst_case.tier) for one in sent]
+    amounts = [cost.cost_usd for cost in costs if cost.cost_usd is not None]
+    dollars = _dollars(planning.total(amounts)) if len(amounts) == len(costs) else None
+    return reports.Planned(
+        calls=round(sum(cost.calls.likely for cost in costs)),
+        input_tokens=round(sum(cost.input_tokens.likely for cost in costs)),
+        output_tokens=round(sum(cost.output_tokens.likely for cost in costs)),
+        cost_usd=dollars,
+        basis="; ".join(dict.fromkeys(one.learned.basis for one in sent)),
+    )
 
 
 def _dollars(amount: Amount) -> reports.DollarRange:

@@ -122,7 +122,7 @@ def checked(order: Order, pipeline: Pipeline, renderer: Renderer, source: Source
         order=order,
         pipeline=pipeline,
         renderer=renderer,
-        judge=Judge(pipeline.schema, pipeline.check),
+        judge=Judge(pipeline.schema, pipeline.check, quality.floor_of(pipeline, gathered.graders)),
         source=source,
         survey=surveyed,
         total=min(surveyed.total, order.limit or surveyed.total),
@@ -191,7 +191,7 @@ async def _gauges(night: Night, ledger: Ledger, run: Run, wired: Wired) -> Gauge
     """What the displays read of the run beside the tally."""
     spent, _ = await ledger.ask(lambda con: ledgers.spent(con, run.resumes))
     budget = night.pipeline.settings.limits.budget_usd
-    return Gauges(wired.in_flight, wired.gate.state, budget_usd=budget, spent_before_usd=spent)
+    return Gauges(wired.in_flight, wired.limits, budget_usd=budget, spent_before_usd=spent)
 
 
 @contextmanager
@@ -226,7 +226,7 @@ def _start(night: Night) -> ledgers.RunStart:
         pipeline=pipeline.name,
         version=pipeline.version,
         label=pipeline.settings.label,
-        model=request.model,
+        model=request.asked,
         system=request.system,
         params=orjson.dumps(request.params).decode(),
         schema=orjson.dumps(pipeline.schema).decode(),
@@ -236,4 +236,5 @@ def _start(night: Night) -> ledgers.RunStart:
         fingerprint=f"{night.mark}{night.survey.fingerprint}:{night.total}",
         total=len(night.only) if night.mark and night.only is not None else night.total,
         settings=pipeline.settings.model_dump_json(),
+        rungs=tuple((model, pipeline.rung(model).version) for model in request.ladder),
     )

@@ -83,7 +83,7 @@ class Outside:
         if (log := event_log()) is None:
             return choose(sys.stderr, night.tally, gauges, night.pipeline.name, quiet=self._order.quiet)
         meter = Meter(night.tally, gauges)
-        self._events = Events(log, _begun(night, run), meter, lambda: wired.gate.changes, lambda: wired.halt.reason)
+        self._events = Events(log, _begun(night, run), meter, wired.changes, lambda: wired.halt.reason)
         return self._events
 
     @contextmanager
@@ -104,7 +104,7 @@ class Outside:
 
         meter = Meter(tally, gauges)
         try:
-            self._telemetry = telemetry = Telemetry(begun, meter, lambda: wired.gate.changes, tally.noted)
+            self._telemetry = telemetry = Telemetry(begun, meter, wired.changes, tally.noted)
         except Exception as error:  # noqa: BLE001 - what a variable of the SDK can raise is not ours to know
             tally.noted(f"no telemetry, for the SDK does not start: {type(error).__name__}: {scrub(str(error))}")
             yield
@@ -133,7 +133,7 @@ def _begun(night: Night, run: Run) -> Begun:
         prompt_label=settings.label,
         provider=settings.provider.kind,
         address=providers.address(settings),
-        model=settings.request.model,
+        model=settings.request.asked,
         params=dict(settings.request.params),
         input=night.order.inputs,
         total=night.total,

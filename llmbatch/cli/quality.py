@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -27,8 +27,8 @@ from llmbatch.grade import (
 from llmbatch.ledger import Run
 from llmbatch.pipeline import Pipeline, nearest
 from llmbatch.tally import Tally
-from llmbatch.types import Attempt, Outcome, Reply, Row, Status, Verdict
-from llmbatch.validate import output_fields
+from llmbatch.types import Attempt, Json, Outcome, Reply, Row, Status, Verdict
+from llmbatch.validate import Floor, output_fields
 
 if TYPE_CHECKING:
     from llmbatch.render import Renderer
@@ -57,6 +57,24 @@ def ready(pipeline: Pipeline, renderer: Renderer) -> dict[str, Grader]:
                 hint="take it out of the prompt, or the grader measures copying",
             )
     return graders(pipeline.settings.quality.graders, pipeline.grade)
+
+
+def floor_of(pipeline: Pipeline, ready: Mapping[str, Grader]) -> Floor | None:
+    """Says why an output is graded too low to stop at its model; None where no grader has ``climb_below``."""
+    told = pipeline.settings.quality.graders
+    floors = {name: below for name, one in told.items() if (below := one.climb_below) is not None}
+    if not floors or not pipeline.settings.request.ladder:
+        return None
+
+    def low(output: dict[str, Json], columns: dict[str, Json]) -> str | None:
+        for name, below in floors.items():
+            score = ready[name].grade(output, columns)
+            faulty = score is not None and "faults" in score.details  # the hook's, and no reason to ask a dearer model
+            if score is not None and score.value < below and not faulty:
+                return f"{name} {score.value:.3g} is below {below:.3g}"
+        return None
+
+    return low
 
 
 def gatherer(pipeline: Pipeline, ready: dict[str, Grader]) -> Gathered:
@@ -131,7 +149,7 @@ def conclude(
     settings = pipeline.settings
     signature = Signature(
         prompt_version=pipeline.version,
-        model=settings.request.model,
+        model=settings.request.asked,
         provider=providers.address(settings) or "default" if settings.provider.kind == "openai" else "offline",
     )
     profile = gathered.profile()

@@ -40,7 +40,7 @@ class WorstCase:
         answers = params.get("n") or 1
         self.output = max(bounds) * answers if bounds and type(answers) is int else None
         self.tier = tier or ("flex" if settings.limits.tier == "flex" else params.get("service_tier"))
-        self._model = settings.request.model
+        self._models = settings.request.models
         self._prices = prices
         # the schema may be sent twice: as such, and in words
         self._frame = _FRAME_BYTES + 2 * len(repr(pipeline.schema).encode()) + len(orjson.dumps(params))
@@ -48,35 +48,39 @@ class WorstCase:
 
     def __call__(self, request: Request) -> Decimal | None:
         """For a call that is about to be made."""
-        return self._of(sum(len(m["content"].encode()) + 16 for m in (*request.messages, *request.turns)))
+        text_bytes = sum(len(m["content"].encode()) + 16 for m in (*request.messages, *request.turns))
+        return self._of(text_bytes, request.model)
 
     def stored(self, user_bytes: int, reasked: bool) -> Decimal:
-        """For a call of which only the user message is stored; 0 where no call is paid, but the hour."""
-        dollars = self._of(self._system + user_bytes + 64 + _REASK_BYTES * reasked)
-        assert dollars is not None or self._prices.usd_per_hour(self._model) is not None  # see refuse_unbounded
-        return dollars or Decimal(0)
+        """For a call of which only the user message is stored, to any model; 0 where no call is paid, but the hour."""
+        by_token = [model for model in self._models if self._prices.usd_per_hour(model) is None]
+        found = [self._of(self._system + user_bytes + 64 + _REASK_BYTES * reasked, model) for model in by_token]
+        dollars = [usd for usd in found if usd is not None]
+        assert len(dollars) == len(found)  # see refuse_unbounded
+        return max(dollars, default=Decimal(0))
 
-    def _of(self, text_bytes: int) -> Decimal | None:
-        return self._prices.worst_case(text_bytes + self._frame, self.output, self._model, self.tier)
+    def _of(self, text_bytes: int, model: str) -> Decimal | None:
+        return self._prices.worst_case(text_bytes + self._frame, self.output, model, self.tier)
 
 
 def refuse_unbounded(settings: Settings, worst_case: WorstCase, prices: PriceTable) -> None:
     """Raise UsageError when there is a budget, and a call has no price or no bound: it could not be kept."""
-    if not has_caps(settings) or prices.usd_per_hour(settings.request.model) is not None:
+    if not has_caps(settings):
         return
-    model, tier = settings.request.model, worst_case.tier
-    if not worst_case.output:
-        raise UsageError(
-            "a budget needs a bound on the answer",
-            hint="set max_completion_tokens in [request] params of pipeline.toml",
-        )
-    if prices.worst_case(1, worst_case.output, model, tier) is None:
-        at = "" if tier is None else f" at tier {tier}"
-        raise UsageError(
-            f"a budget needs a price, and none is known for {model!r}{at}",
-            hint=f"add [prices.{model!r}] with input and output to pipeline.toml or to a file that --prices names, "
-            "in dollars per million tokens",
-        )
+    tier = worst_case.tier
+    for model in (one for one in settings.request.models if prices.usd_per_hour(one) is None):
+        if not worst_case.output:
+            raise UsageError(
+                "a budget needs a bound on the answer",
+                hint="set max_completion_tokens in [request] params of pipeline.toml",
+            )
+        if prices.worst_case(1, worst_case.output, model, tier) is None:
+            at = "" if tier is None else f" at tier {tier}"
+            raise UsageError(
+                f"a budget needs a price, and none is known for {model!r}{at}",
+                hint=f"add [prices.{model!r}] with input and output to pipeline.toml or to a file that --prices names, "
+                "in dollars per million tokens",
+            )
 
 
 def has_caps(settings: Settings) -> bool:

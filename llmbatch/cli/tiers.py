@@ -77,7 +77,7 @@ async def _by_batches(
         limits=limits_of(night.pipeline),
         purse=await _purse(night, engine, wired),
         cost=wired.cost,
-        version=night.pipeline.version,
+        versions={lane.model: lane.pipeline.version for lane in wired.lanes},
         live_below=settings.batch.live_below,
         detach=night.order.detach,
         id_column=engine.id_column,

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from llmbatch import providers
-from llmbatch.budget import Budget, Caps, HourMeter
+from llmbatch.budget import Budget, Caps
 from llmbatch.cli.crew import Crew
-from llmbatch.cli.foresight import Foreseen, Foresight, foresee
+from llmbatch.cli.foresight import Foreseen, foresee, planned_of
+from llmbatch.cli.lanes import Cuts, Lane, Routed, changes_of, together
 from llmbatch.cli.spending import WorstCase, caps_of, drawing, has_caps, refuse_unbounded
 from llmbatch.halt import Halt
 from llmbatch.ledger import Ledger, Run
-from llmbatch.limits import Gate, RetryBudget
+from llmbatch.limits import Change, Gate, LimitState, RetryBudget
 from llmbatch.pipeline import Pipeline
 from llmbatch.prices import PriceTable, provider_of
 from llmbatch.providers import wrap
 from llmbatch.providers.access import is_this_machine
+from llmbatch.report import Planned
 from llmbatch.savings import savings
 from llmbatch.tally import Tally
 from llmbatch.types import Attempt, Provider, Request, Usage
@@ -31,15 +33,12 @@ class Wired:
     pipeline: Pipeline
     tally: Tally
     halt: Halt
-    raw: Provider
+    lanes: tuple[Lane, ...]  #: one for each model of the ladder
     prices: PriceTable
-    gate: Gate
     worst_case: WorstCase
     tail: wrap.Tail = field(default_factory=wrap.Tail)
     heard: list[Callable[[Attempt], None]] = field(default_factory=list)  #: who hears of attempts beside the tally
     crew: Crew | None = None  #: makes the calls in this process's stead
-    foresight: Foresight | None = None  #: once the ledger is open
-    _meter: HourMeter | None = None
     _caps: Caps | None = None
 
     @property
@@ -49,21 +48,67 @@ class Wired:
 
     def in_flight(self) -> int:
         """Calls in flight now."""
-        return self.gate.in_flight
+        return sum(lane.gate.in_flight for lane in self.lanes)
+
+    def limits(self) -> LimitState:
+        """What the limits do now."""
+        return together([lane.gate.state() for lane in self.lanes])
+
+    def changes(self) -> Sequence[Change]:
+        """What the limits did."""
+        return changes_of(self.lanes)
 
     @property
     def structured_output(self) -> str | None:
-        """How the provider was asked for JSON, as far as it says."""
-        return getattr(self.raw, "structured_output", None)
+        """How the provider was asked for JSON, as far as it says; by the first model of a ladder."""
+        return getattr(self.lanes[0].raw, "structured_output", None)
 
-    async def wrapped(self, ledger: Ledger, run: Run) -> tuple[Provider, wrap.Cutter]:
-        """The provider inside its wrappers."""
+    def planned(self) -> Planned | None:
+        """What the requests that were sent were expected to use."""
+        return planned_of([lane.foresight for lane in self.lanes if lane.foresight is not None])
+
+    async def wrapped(self, ledger: Ledger, run: Run) -> tuple[Provider, Cuts]:
+        """The provider inside its wrappers, and what cuts its calls short."""
         caps = await self.caps(ledger, run)
-        self._meter = self._by_hour(caps)
         budget = self._budget(caps, ledger, run)
-        self.halt.listen(self.gate.close)
         if budget is not None:
             self.halt.listen(budget.close)
+        wrapped, timed, retries = {}, [], RetryBudget()
+        for lane in self.lanes:
+            parts = wrap.Parts(
+                limits=self.pipeline.settings.limits,
+                gate=lane.gate,
+                retries=retries,
+                budget=None if lane.by_hour(caps) else budget,
+                halt=self.halt,
+                record=self._recording(ledger, run, lane),
+                cost=lane.cost,
+                tail=self.tail,
+                note=self.tally.noted,
+                meter=lane.meter,
+            )
+            self.halt.listen(lane.gate.close)
+            inner, clock = await self._stacked(lane, parts)
+            timed.append(clock)
+            found = await ledger.ask(
+                lambda con, lane=lane: foresee(  # type: ignore[misc]
+                    con, lane.pipeline, self.prices, self.worst_case, rehearsal=self.rehearsal
+                )
+            )
+            lane.foresight = found
+            wrapped[lane.model] = Foreseen(inner, found.sizes)
+        return Routed(wrapped) if len(wrapped) > 1 else wrapped[self.lanes[0].model], Cuts(timed)
+
+    async def _stacked(self, lane: Lane, parts: wrap.Parts) -> tuple[Provider, wrap.Cutter]:
+        if self.crew is None:
+            return wrap.build(lane.raw, parts)
+        await lane.raw.close()
+        lane.raw = fleet = self.crew.fleet(self.pipeline.settings, parts)
+        self.tail = fleet.tail
+        return fleet, fleet
+
+    def _recording(self, ledger: Ledger, run: Run, lane: Lane) -> wrap.Record:
+        """What stores the attempts of a lane."""
 
         async def record(attempt: Attempt, request: Request) -> int:
             if attempt.possibly_paid:
@@ -72,39 +117,13 @@ class Wired:
             for hear in self.heard:
                 hear(attempt)
             first = request if request.attempts_used == 0 and attempt.outcome != "rate_limited" else None
-            return await ledger.record(run.run_no, attempt, first, self.pipeline.version)
+            return await ledger.record(run.run_no, attempt, first, lane.pipeline.version)
 
-        parts = wrap.Parts(
-            limits=self.pipeline.settings.limits,
-            gate=self.gate,
-            retries=RetryBudget(),
-            budget=budget,
-            halt=self.halt,
-            record=record,
-            cost=self.cost,
-            tail=self.tail,
-            note=self.tally.noted,
-            meter=self._meter,
-        )
-        wrapped, timed = await self._stacked(parts)
-        self.foresight = await ledger.ask(
-            lambda con: foresee(con, self.pipeline, self.prices, self.worst_case, rehearsal=self.rehearsal)
-        )
-        return Foreseen(wrapped, self.foresight.sizes), timed
+        return record
 
-    async def _stacked(self, parts: wrap.Parts) -> tuple[Provider, wrap.Cutter]:
-        if self.crew is None:
-            return wrap.build(self.raw, parts)
-        await self.raw.close()
-        self.raw = fleet = self.crew.fleet(self.pipeline.settings, parts)
-        self.tail = fleet.tail
-        return fleet, fleet
-
-    def cost(self, usage: Usage | None, model: str | None, tier: str | None) -> Decimal | None:
-        """Dollars of an answer; None when unknown."""
-        if self._meter is not None:
-            return self._meter.charge()
-        return self.prices.cost(usage, model, tier, asked=self.pipeline.settings.request.model)
+    def cost(self, usage: Usage | None, model: str | None, tier: str | None, asked: str) -> Decimal | None:
+        """Dollars of an answer to a request to the model ``asked``; None when unknown."""
+        return next(lane for lane in self.lanes if lane.model == asked).cost(usage, model, tier)
 
     async def caps(self, ledger: Ledger, run: Run) -> Caps | None:
         """What the run may spend; the same at every call, so that batches and live calls spend of one purse."""
@@ -113,13 +132,9 @@ class Wired:
             self._caps = await ledger.ask(lambda con: caps_of(con, settings, run, self.worst_case, time.time))
         return self._caps
 
-    def _by_hour(self, caps: Caps | None) -> HourMeter | None:
-        settings = self.pipeline.settings
-        rate = self.prices.usd_per_hour(settings.request.model)
-        return None if rate is None else HourMeter(rate, caps, longest_s=settings.limits.attempt_s)
-
     def _budget(self, caps: Caps | None, ledger: Ledger, run: Run) -> Budget | None:
-        if caps is None or self._meter is not None:
+        """One for all models that are paid by the token."""
+        if caps is None or all(self.prices.usd_per_hour(lane.model) is not None for lane in self.lanes):
             return None
 
         def worst_case(request: Request) -> Decimal:
@@ -130,7 +145,7 @@ class Wired:
         return Budget(
             caps,
             worst_case=worst_case,
-            cost_of=lambda reply: self.cost(reply.usage, reply.model, reply.tier),
+            cost_of=lambda request, reply: self.cost(reply.usage, reply.model, reply.tier, request.model),
             store=drawing(ledger, run),
         )
 
@@ -163,7 +178,15 @@ def wire(
     refuse_unbounded(settings, worst_case, prices)
     if settings.limits.tier == "batch":
         refuse_unbounded(settings, WorstCase(pipeline, prices, tier="batch"), prices)
+    tally.ladder = settings.request.ladder
     tally.saved_by = savings(prices, settings.request.model)
-    raw = providers.make(settings, tally.noted)
-    gate = Gate(settings.limits, on_change=on_change)
-    return Wired(pipeline, tally, halt, raw, prices, gate, worst_case, crew=crew)
+    lanes = tuple(
+        Lane(
+            pipeline.rung(model),
+            providers.make(settings, tally.noted),
+            Gate(settings.limits, on_change=on_change, model=model if settings.request.ladder else None),
+            prices,
+        )
+        for model in settings.request.models
+    )
+    return Wired(pipeline, tally, halt, lanes, prices, worst_case, crew=crew)

@@ -1,8 +1,8 @@
 """The live engine: the way of a row, from source to outcome.
 
     source -> render -> ledger lookup --known--> judge -> outcome
-                           | unknown                ^
-                           v                        |
+                           | unknown                ^  | with a ladder: invalid to the end, refused, graded low:
+                           v                        |  v the same of the next model
               provider: retry(hedge(record(limits(budget(timed(openai))))))
 
 One direction. Every reply is durable in the ledger before it is judged. Identical requests are asked once: the first
@@ -22,11 +22,11 @@ from llmbatch.engines.room import Room
 from llmbatch.engines.settler import Settler
 from llmbatch.errors import Decision, ProviderDown, Refused, Rejected, Stop, StorageError
 from llmbatch.halt import Halt
-from llmbatch.ledger import Known, Ledger, Recall, Run, known
+from llmbatch.ledger import Known, Ledger, Recall, Rejection, Run, known
 from llmbatch.providers.hedged import Tail
 from llmbatch.render import Renderer
-from llmbatch.types import Observer, Provider, Request, Row, Status
-from llmbatch.validate import FINAL, Judge, reask_turns
+from llmbatch.types import Observer, Provider, Request, Row
+from llmbatch.validate import Judge
 
 T = TypeVar("T")
 
@@ -79,13 +79,20 @@ class _Lead:
     """A row that asks for its key, and its twins."""
 
     row: Row
-    request: Request
+    requests: tuple[Request, ...]  #: one for each model of the ladder
     twins: list[Row] = field(default_factory=list)
+    stored: dict[str, Known] = field(default_factory=dict)  #: what is known of each request
+    faults: dict[str, Decision | Stop | StorageError] = field(default_factory=dict)  #: of requests without a reply
+
+    @property
+    def key(self) -> str:
+        """Of the request to the first model."""
+        return self.requests[0].key
 
     @property
     def chars(self) -> int:
         """Of the prompt."""
-        return len(self.request.messages[-1]["content"])
+        return len(self.requests[0].messages[-1]["content"])
 
 
 class _Way:
@@ -110,7 +117,7 @@ class _Way:
         request = self._settler.rendered(row)
         if request is None:
             return
-        lead = _Lead(row, request)
+        lead = _Lead(row, self._engine.renderer.rungs(request))
         if self._gathered_chars + lead.chars > _CHUNK_CHARS:
             await self._look_up()
         while not self._room.take(lead.chars):
@@ -119,7 +126,7 @@ class _Way:
             else:
                 await self._look_up(whole=True)  # only rows that were held back have the room
         # A key is claimed before it is looked up, so that a reply stored meanwhile is seen by one of the two.
-        first = self._leads.setdefault(request.key, lead)
+        first = self._leads.setdefault(lead.key, lead)
         if first is lead:
             self._claimed.append(lead)
         else:
@@ -147,16 +154,17 @@ class _Way:
 
     async def _send_off(self, leads: list[_Lead], *, whole: bool) -> None:
         """Settle what last night's replies still serve; look up the rest, now or with more, and ask for the unknown."""
-        rows = [(lead.row.row_no, lead.request.key) for lead in leads]
+        rows = [(lead.row.row_no, lead.key) for lead in leads]
         served = await self._read(leads, lambda con: self._recall.replies(con, rows))
         for i, lead in enumerate(leads if served is not None else ()):
             if i % _BREATH == _BREATH - 1:
                 await asyncio.sleep(0)
-            reply = served.get(lead.request.key) if served else None
-            if reply is None or not self._settler.serve(lead.row, lead.request, reply).valid:
+            reply = served.get(lead.key) if served else None
+            twins_may_climb = len(lead.requests) > 1 and lead.twins  # and only the first model's reply is at hand
+            if reply is None or twins_may_climb or not self._settler.serve(lead.row, lead.requests, reply):
                 self._held.append(lead)
             else:
-                self._go_on(lead, None, Known([reply]))
+                self._go_on(lead, None, {lead.key: Known([reply])})
         self._passed += len(leads)
         idle = not self._asking and asyncio.get_running_loop().time() >= self._idle_until
         if whole or idle or len(self._held) >= _HELD or self._passed >= _PASSED:
@@ -166,7 +174,7 @@ class _Way:
         leads, self._held, self._passed = self._held, [], 0
         if not leads:
             return
-        keys = [lead.request.key for lead in leads]
+        keys = [request.key for lead in leads for request in lead.requests]
         rehearsal, since, clock = self._engine.rehearsal, self._engine.since, asyncio.get_running_loop().time
         began = clock()
         stored = await self._read(leads, lambda con: known(con, keys, simulated=rehearsal, since=since))
@@ -174,9 +182,9 @@ class _Way:
         for i, lead in enumerate(leads if stored is not None else ()):
             if i % _BREATH == _BREATH - 1:
                 await asyncio.sleep(0)
-            past = (stored.get(lead.request.key) if stored else None) or Known()
-            request = self._settler.on_stored(lead.row, lead.request, past, ask_failed=True)
-            self._go_on(lead, request, past)
+            its = {r.key: (stored.get(r.key) if stored else None) or Known() for r in lead.requests}
+            request = self._settler.on_stored(lead.row, lead.requests, its, ask_failed=True)
+            self._go_on(lead, request, its)
 
     async def _read(self, leads: list[_Lead], read: Callable[[duckdb.DuckDBPyConnection], T]) -> T | None:
         """Ask the ledger. None when it cannot be read: the run stops, and the leads are let go."""
@@ -188,55 +196,62 @@ class _Way:
                 self._release(lead)
             return None
 
-    def _go_on(self, lead: _Lead, request: Request | None, past: Known) -> None:
+    def _go_on(self, lead: _Lead, request: Request | None, stored: dict[str, Known]) -> None:
         """Let a lead go that is settled and has no twins; else go on with it beside the others."""
         if request is None and not lead.twins:
             self._release(lead)
         else:
             self._asking += 1
-            self._group.create_task(self._lead(lead, request, past))
+            lead.stored = stored
+            self._group.create_task(self._lead(lead, request))
 
-    async def _lead(self, lead: _Lead, request: Request | None, past: Known) -> None:
+    async def _lead(self, lead: _Lead, request: Request | None) -> None:
         """Ask for the leading row if need be, then settle its twins on the same replies."""
-        fault = await self._ask(lead.row, request, past) if request is not None else None
+        if request is not None:
+            await self._ask(lead, lead.row, request)
         for twin in lead.twins:  # the list may grow while a twin is asked for
-            request = self._settler.on_stored(twin, lead.request, past, ask_failed=False)
+            request = self._settler.on_stored(twin, lead.requests, lead.stored, ask_failed=False)
+            fault = lead.faults.get(request.key) if request is not None else None
             if request is not None and fault is None:
-                fault = await self._ask(twin, request, past)
+                await self._ask(lead, twin, request)
             elif request is not None and isinstance(fault, Decision):
-                self._settler.finish(twin, Status.FAILED, lead.request, failure=fault.failure, reason=fault.message)
+                self._settler.on_fault(twin, lead.requests, request, lead.stored, fault.failure, fault.message)
         self._asking -= 1
         self._release(lead)
 
-    async def _ask(self, row: Row, request: Request, past: Known) -> Decision | Stop | StorageError | None:
-        """Ask until a reply is valid or attempts are used up. Returns the fault, if the row got no reply to judge."""
-        engine = self._engine
-        try:
-            while True:
+    async def _ask(self, lead: _Lead, row: Row, request: Request | None) -> None:
+        """Ask until the row has its outcome, or there is no reply to judge: then the lead has the fault."""
+        engine, settler, own = self._engine, self._settler, set[int]()
+        while request is not None:
+            past = lead.stored.setdefault(request.key, Known())
+            try:
                 reply = await engine.provider.call(request)
+            except Rejected as fault:  # for good: a row may climb for it, and twins end as this one does
+                past.rejection = Rejection(-1, fault.failure, fault.message)
+                request = settler.on_stored(row, lead.requests, lead.stored, ask_failed=False, own=own)
+            except (Decision, Stop, StorageError) as fault:
+                self._stopped(lead, row, request, fault)
+                return
+            else:
+                own.add(reply.seq)
                 past.replies.append(reply)
-                verdict = engine.judge.judge(row, reply)
-                engine.observer.judged(reply, verdict)
-                if verdict.valid:
-                    self._settler.finish(row, Status.DONE, request, reply=reply, repaired=verdict.repaired)
-                    return None
-                if verdict.failure in FINAL or reply.number >= engine.max_attempts:
-                    self._settler.fail(row, request, reply, verdict)
-                    return None
-                request = request.reask(reask_turns(reply, verdict), reply.number)
-        except Refused as refused:
-            engine.halt.stop(ProviderDown(f"the provider refuses: {refused.message}"))
-            return engine.halt.reason
-        except Decision as fault:
-            if engine.halt and not isinstance(fault, Rejected):
-                return engine.halt.reason  # cut short by the stop: the row is pending, it did not fail
-            self._settler.finish(row, Status.FAILED, request, failure=fault.failure, reason=fault.message)
-            return fault
-        except (Stop, StorageError) as stop:
-            engine.halt.stop(stop)
-            return stop
+                past.rejection = None
+                request = settler.on_reply(row, lead.requests, request, reply, lead.stored, own)
+
+    def _stopped(self, lead: _Lead, row: Row, request: Request, fault: Decision | Stop | StorageError) -> None:
+        """No reply came for a row: it failed, or it is pending because the run ends."""
+        halt = self._engine.halt
+        if isinstance(fault, Refused):
+            fault = ProviderDown(f"the provider refuses: {fault.message}")
+        if not isinstance(fault, Decision):
+            halt.stop(fault)
+        elif halt.reason is not None:
+            fault = halt.reason  # it was cut short by the stop
+        else:
+            self._settler.on_fault(row, lead.requests, request, lead.stored, fault.failure, fault.message)
+        lead.faults[request.key] = fault
 
     def _release(self, lead: _Lead) -> None:
-        del self._leads[lead.request.key]
+        del self._leads[lead.key]
         rows = 1 + len(lead.twins)
         self._room.give(rows, rows * lead.chars)

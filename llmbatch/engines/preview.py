@@ -8,11 +8,12 @@ from itertools import islice
 
 import duckdb
 
+from llmbatch.engines.ladder import Rules, standing
 from llmbatch.ledger import known
 from llmbatch.ledger.known import Known
 from llmbatch.render import Renderer, RenderError
 from llmbatch.types import Request, Row
-from llmbatch.validate import FINAL, Judge
+from llmbatch.validate import Judge
 
 _CHUNK = 500  #: rows looked up at once
 
@@ -21,11 +22,12 @@ REUSED, NEW, REASKED, FAILED, SKIPPED, TOO_LONG = "reused", "new", "reasked", "f
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A row, what would become of it, and its request where it has one."""
+    """A row, what would become of it, and its request where it has one: to the model of a ladder where it stands."""
 
     row: Row
     kind: str
     request: Request | None
+    rung: int = 0  #: which model that is
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,13 @@ class Preview:
         """Chunks of rows in order, each looked up at once. Twins are told each by itself."""
         rows = iter(rows)
         while chunk := [self._rendered(row) for row in islice(rows, _CHUNK)]:
-            keys = {seen.request.key for seen in chunk if seen.request is not None}
+            requests = [self._requests(seen) for seen in chunk]
+            keys = {request.key for rungs in requests for request in rungs}
             stored = known(con, keys, simulated=self.rehearsal) if keys else {}
-            yield [self._judged(seen, stored) for seen in chunk]
+            yield [self._judged(*both, stored) for both in zip(chunk, requests, strict=True)]
+
+    def _requests(self, seen: Seen) -> tuple[Request, ...]:
+        return () if seen.request is None else self.renderer.rungs(seen.request)
 
     def _rendered(self, row: Row) -> Seen:
         if row.problem is not None:
@@ -54,17 +60,13 @@ class Preview:
         except RenderError as error:
             return Seen(row, TOO_LONG if error.failure == "too_long" else FAILED, None)
 
-    def _judged(self, seen: Seen, stored: dict[str, Known]) -> Seen:
-        past = stored.get(seen.request.key) if seen.request is not None else None
-        return seen if past is None else Seen(seen.row, self._kind(seen.row, past), seen.request)
-
-    def _kind(self, row: Row, past: Known) -> str:
+    def _judged(self, seen: Seen, requests: tuple[Request, ...], stored: dict[str, Known]) -> Seen:
         """As the live engine settles a row on stored replies."""
-        verdicts = [self.judge.judge(row, reply) for reply in past.replies]
-        if any(verdict.valid for verdict in verdicts):
-            return REUSED
-        failure = past.rejection.failure if past.rejection else verdicts[-1].failure
-        if self.retry_failed is not None and (not self.retry_failed or failure in self.retry_failed):
-            return REASKED
-        used_up = past.rejection is not None or failure in FINAL or past.replies[-1].number >= self.max_attempts
-        return FAILED if used_up else REASKED
+        if not any(request.key in stored for request in requests):
+            return seen
+        at = standing(seen.row, requests, stored, Rules(self.judge, self.max_attempts, self._asks_again))
+        kind = REASKED if at.ask is not None else REUSED if at.failure is None else FAILED
+        return Seen(seen.row, kind, at.request, requests.index(at.request))
+
+    def _asks_again(self, failure: str | None) -> bool:
+        return self.retry_failed is not None and (not self.retry_failed or failure in self.retry_failed)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Protocol
 
+from llmbatch.engines import ladder
+from llmbatch.engines.ladder import rung, standing
 from llmbatch.halt import Halt
 from llmbatch.ledger import Known, Ledger, Run
 from llmbatch.providers.echo import without_row
 from llmbatch.render import Renderer, RenderError
 from llmbatch.source import row_id
-from llmbatch.types import Observer, Outcome, Reply, Request, Row, Status, Verdict
+from llmbatch.types import Observer, Outcome, Reply, Request, Row, Rung, Status
 from llmbatch.validate import FINAL, Judge, reask_turns
 
 _DONE, _REUSED = Status.DONE, Status.REUSED
+_NOBODY: frozenset[int] = frozenset()
 
 
 class Rules(Protocol):
@@ -43,6 +49,8 @@ class Settler:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
+        self._standing = ladder.Rules(rules.judge, rules.max_attempts)
+        self._asking_again = replace(self._standing, asks_again=self._asks_again)
 
     def rendered(self, row: Row) -> Request | None:
         """What is to be sent for a row; None when nothing can be, and the row has its outcome."""
@@ -56,49 +64,88 @@ class Settler:
             self.finish(row, status, None, failure=error.failure, reason=str(error))
             return None
 
-    def serve(self, row: Row, request: Request, reply: Reply, *, own: frozenset[int] = frozenset()) -> Verdict:
-        """Judge a stored reply; a valid one settles the row."""
+    def serve(self, row: Row, requests: Sequence[Request], reply: Reply) -> bool:
+        """Settle a row on a stored reply of the first model, if it serves."""
         verdict = self._rules.judge.judge(row, reply)
-        if verdict.valid:
-            self.finish(row, _DONE if reply.seq in own else _REUSED, request, reply=reply, repaired=verdict.repaired)
-        return verdict
+        if not verdict.valid or (len(requests) > 1 and self._rules.judge.low(row, verdict) is not None):
+            return False
+        rungs = (rung(requests[0], Known([reply]), reply.seq),) if len(requests) > 1 else ()
+        self.finish(row, _REUSED, requests[0], reply=reply, repaired=verdict.repaired, rungs=rungs)
+        return True
 
     def on_stored(
-        self, row: Row, request: Request, past: Known, *, ask_failed: bool, own: frozenset[int] = frozenset()
+        self,
+        row: Row,
+        requests: Sequence[Request],
+        stored: Mapping[str, Known],
+        *,
+        ask_failed: bool,
+        own: AbstractSet[int] = _NOBODY,
     ) -> Request | None:
-        """Settle a row on stored replies; else the request to send, as a re-ask after stored invalid replies.
+        """Settle a row on stored replies; else the request to send: a first ask, a re-ask, or that to the next model.
 
-        A reply whose seq is in ``own`` was paid for by this run and for this row.
+        ``requests`` has one for each model of the ladder, ``stored`` what is known of each. A reply whose seq is in
+        ``own`` was paid for by this run and for this row.
         """
-        rules = self._rules
-        last: tuple[Reply, Verdict] | None = None
-        for reply in past.replies:
-            verdict = self.serve(row, request, reply, own=own)
-            if verdict.valid:
-                return None
-            last = reply, verdict
-        if last is None and past.rejection is None:
-            return request
-        failure = past.rejection.failure if past.rejection else last[1].failure if last else None
-        if ask_failed and self._asks_again(failure):
-            return request
-        if past.rejection is not None:
-            self.finish(row, Status.FAILED, request, failure=failure, reason=past.rejection.reason)
-        elif last is not None and (failure in FINAL or last[0].number >= rules.max_attempts):
-            self.fail(row, request, *last)
-        elif last is not None:
-            return request.reask(reask_turns(*last), last[0].number)
+        at = standing(row, requests, stored, self._asking_again if ask_failed else self._standing)
+        if at.ask is not None:
+            return at.ask
+        reply, verdict = at.reply, at.verdict
+        served = _DONE if reply is not None and reply.seq in own else _REUSED
+        self.finish(
+            row,
+            served if at.failure is None else Status.FAILED,
+            at.request,
+            reply=reply,
+            failure=at.failure,
+            reason=at.reason,
+            repaired=at.failure is None and verdict is not None and verdict.repaired,
+            rungs=at.rungs,
+        )
         return None
 
     def _asks_again(self, failure: str | None) -> bool:
         classes = self._rules.retry_failed
         return classes is not None and (not classes or failure in classes)
 
-    def fail(self, row: Row, request: Request, reply: Reply, verdict: Verdict) -> None:
-        """Finish a row with an invalid reply that nothing more is asked after."""
-        self.finish(
-            row, Status.FAILED, request, reply=reply, failure=verdict.failure, reason="; ".join(verdict.problems)
-        )
+    def on_reply(
+        self,
+        row: Row,
+        requests: Sequence[Request],
+        asked: Request,
+        reply: Reply,
+        stored: Mapping[str, Known],
+        own: AbstractSet[int],
+    ) -> Request | None:
+        """Judge a reply that was paid for, the last in ``stored``; the parameters are those of :meth:`on_stored`."""
+        verdict = self._rules.judge.judge(row, reply)
+        self._rules.observer.judged(reply, verdict)
+        if len(requests) > 1:
+            return self.on_stored(row, requests, stored, ask_failed=False, own=own)
+        if verdict.valid:
+            self.finish(row, _DONE, asked, reply=reply, repaired=verdict.repaired)
+            return None
+        if verdict.failure in FINAL or reply.number >= self._rules.max_attempts:
+            reason = "; ".join(verdict.problems)
+            self.finish(row, Status.FAILED, asked, reply=reply, failure=verdict.failure, reason=reason)
+            return None
+        return asked.reask(reask_turns(reply, verdict), reply.number)
+
+    def on_fault(
+        self,
+        row: Row,
+        requests: Sequence[Request],
+        asked: Request,
+        stored: Mapping[str, Known],
+        failure: str,
+        reason: str,
+    ) -> None:
+        """Finish a row whose request brought nothing to judge, for reasons of the provider's."""
+        rungs: tuple[Rung, ...] = ()
+        if len(requests) > 1:
+            last = rung(asked, stored.get(asked.key) or Known(), None, failure, reason)
+            rungs = (*standing(row, requests, stored, self._standing).rungs, last)
+        self.finish(row, Status.FAILED, asked, failure=failure, reason=reason, rungs=rungs)
 
     def finish(
         self,
@@ -110,6 +157,7 @@ class Settler:
         failure: str | None = None,
         reason: str | None = None,
         repaired: bool = False,
+        rungs: tuple[Rung, ...] = (),
     ) -> None:
         """Give a row its outcome."""
         rules = self._rules
@@ -123,6 +171,7 @@ class Settler:
             failure,
             reason,
             repaired,
+            rungs,
         )
         if row.row_no >= 0:  # else a gold row, which is none of the run's
             rules.ledger.settle(rules.run.run_no, outcome)

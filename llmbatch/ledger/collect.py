@@ -83,6 +83,7 @@ def _rebuild(path: Path, first: int, last_seq: int, expected: tuple[int, ...]) -
         con.execute(statements()["kept_keys"], {"first": first})
         con.execute(f'use "{home}"')
         con.execute(statements()["copy_kept"], {"first": first})
+        con.execute(statements()["copy_climbs"], {"first": first})
         con.execute(statements()["copy_draws"])
         con.execute(statements()["gaps_are_meant"], [last_seq])
         if _row(con, "kept_tables") != expected:

@@ -21,6 +21,7 @@ from llmbatch.ledger.statements import statements
 _DAMAGE = {
     "outcomes_without_attempt": "outcomes whose attempt is not there",
     "outcomes_without_run": "outcomes whose run is not there",
+    "climbs_without_attempt": "climbs whose run or attempt is not there",
     "run_ends_without_run": "ends of runs that are not there",
     "requests_without_attempt": "requests without an attempt",
     "parts_without_attempt": "parts of texts without an attempt",

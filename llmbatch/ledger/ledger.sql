@@ -384,6 +384,9 @@ select (select count(*) from attempts) as attempts, (select count(distinct key) 
 select (select count(*) from outcomes o where o.seq is not null and not exists (
             select 1 from attempts a where a.seq = o.seq)) as outcomes_without_attempt,
        (select count(*) from outcomes anti join runs using (run_no)) as outcomes_without_run,
+       (select count(*) from climbs c where not exists (select 1 from runs r where r.run_no = c.run_no)
+            or (c.seq is not null and not exists (select 1 from attempts a where a.seq = c.seq)))
+            as climbs_without_attempt,
        (select count(*) from run_ends anti join runs using (run_no)) as run_ends_without_run,
        (select count(*) from requests anti join attempts using (key)) as requests_without_attempt,
        (select count(*) from parts anti join attempts using (key)) as parts_without_attempt,
@@ -394,6 +397,8 @@ select (select count(*) from outcomes o where o.seq is not null and not exists (
 
 -- name: drop_orphans
 delete from outcomes where (seq is not null and seq not in (select seq from attempts))
+    or run_no not in (select run_no from runs);
+delete from climbs where (seq is not null and seq not in (select seq from attempts))
     or run_no not in (select run_no from runs);
 delete from run_ends where run_no not in (select run_no from runs);
 delete from requests where key not in (select key from attempts);
@@ -420,6 +425,7 @@ select first.run_no, r.run_id from first left join runs r using (run_no);
 -- name: kept_keys
 create or replace temp table kept_keys as
     select key from outcomes where run_no >= $first and key is not null
+    union select key from climbs where run_no >= $first
     union select key from attempts where run_no >= $first;
 
 -- name: kept_tables
@@ -451,6 +457,9 @@ insert into batch_lines by name select * from before.batch_lines where intent no
     (select intent from before.batch_events where event in ('collected', 'abandoned'));
 insert into outcomes by name select * from before.outcomes where run_no >= $first;
 
+-- name: copy_climbs
+insert into climbs by name select * from before.climbs where run_no >= $first;
+
 -- name: schema_3
 -- An intent is a batch that is to be created once and never twice: its requests are stored first, then its row in
 -- batches, then each step as an event: uploaded (ref: file), created (ref: batch), ended (detail: the provider's
@@ -465,6 +474,24 @@ create table batch_events (intent varchar not null, happened_at timestamp not nu
 create table batch_lines (intent varchar not null, run_no integer not null, key blob not null, seq bigint,
     what varchar not null);
 insert into meta values ('schema_version', '3');
+
+-- name: schema_4
+-- The models of a ladder that a row left for the next one, in order. What it came to is in its outcome.
+create table climbs (
+    run_no integer not null, row_no bigint not null, rung smallint not null, key blob not null,
+    seq bigint,                         -- the last attempt that was looked at; null: none of its replies is stored
+    failure varchar not null, reason varchar);
+insert into meta values ('schema_version', '4');
+
+-- name: insert_climbs
+insert into climbs select unnest(?::integer[]), unnest(?::bigint[]), unnest(?::smallint[]), unnest(?::blob[]),
+    unnest(?::bigint[]), unnest(?::varchar[]), unnest(?::varchar[]);
+
+-- name: climbs_between
+select row_no, lower(hex(key)) from climbs where run_no = ? and row_no >= ? and row_no < ? order by row_no, rung;
+
+-- name: climbs_of
+select rung, lower(hex(key)) as key, seq, failure, reason from climbs where run_no = ? and row_no = ? order by rung;
 
 -- name: insert_batch_requests
 insert into batch_requests select unnest(?::varchar[]), unnest(?::bigint[]), unnest(?::blob[]), unnest(?::bigint[]),

@@ -37,6 +37,7 @@ class RunStart:
     fingerprint: str
     total: int
     settings: str  #: JSON text, no secrets
+    rungs: tuple[tuple[str, str], ...] = ()  #: with a ladder: each model, with the prompt version of its requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +70,18 @@ class Run:
 
 @storage_faults()
 def begin(con: duckdb.DuckDBPyConnection, start: RunStart) -> Run:
-    """Append a run and, if it is new, its prompt version."""
+    """Append a run and, if they are new, its prompt version and those of the models of its ladder."""
     run_no, resumes, before = upcoming(con, start.fingerprint, start.version)
     now = time.time()
     run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}-{secrets.token_hex(3)}"
     micros = int(now * 1e6)
     con.execute("begin")
-    con.execute(
-        statements()["add_prompt_version"],
-        [start.version, start.label, start.model, start.system, start.params, start.schema, start.prompt,
-         start.hooks, micros, start.version],
-    )  # fmt: skip
+    for model, version in ((start.model, start.version), *start.rungs):
+        con.execute(
+            statements()["add_prompt_version"],
+            [version, start.label, model, start.system, start.params, start.schema, start.prompt, start.hooks, micros,
+             version],
+        )  # fmt: skip
     con.execute(
         statements()["begin_run"],
         [run_no, run_id, start.pipeline, start.version, start.input, start.fingerprint, start.total, start.settings,

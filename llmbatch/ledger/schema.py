@@ -14,9 +14,9 @@ from llmbatch.ledger.files import put_in_place, rebuilt, remove_leftovers
 from llmbatch.ledger.sequence import recorded, sequence
 from llmbatch.ledger.statements import statements
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 #: name of the statements that lead from version N-1 to N, each run in one transaction; they end with their version mark
-MIGRATIONS = {1: "schema_1", 2: "schema_2", 3: "schema_3"}
+MIGRATIONS = {1: "schema_1", 2: "schema_2", 3: "schema_3", 4: "schema_4"}
 
 #: Rows in a row group. A checkpoint rewrites the last one of each table: at DuckDB's 122,880 it took a commit 0.3 s
 #: beside prompts and replies of 1 kB, and 2 s and 800 MB beside some of 1 MB. The file does not keep it.

@@ -82,6 +82,14 @@ def insert_outcomes(con: duckdb.DuckDBPyConnection, outcomes: Sequence[tuple[int
             {"run_no": run_no, "by": by, "reason": [o.reason for o in some]}
             | {name: by.join(column) for name, column in texts.items()},
         )
+    climbs = [
+        (run_no, o.row_no, at, bytes.fromhex(rung.key), rung.seq, rung.failure, rung.reason)
+        for run_no, o in outcomes
+        for at, rung in enumerate(o.rungs)
+        if rung.failure is not None and rung.key != o.key
+    ]
+    if climbs:
+        con.execute(statements()["insert_climbs"], _columns(climbs))
 
 
 def _attempt_row(seq: int, recorded: Recorded) -> tuple[Any, ...]:

@@ -17,26 +17,29 @@ class Change:
     what: str  #: concurrency, requests_per_minute, tokens_per_minute, pause (seconds) or breaker (1 open, 0 closed)
     value: float | None  #: the new value; None: no longer limited
     reason: str
+    model: str | None = None  #: whose limit, where several models are asked
 
     def __str__(self) -> str:
         shown = "none" if self.value is None else f"{self.value:.6g}"
         if self.what == "breaker":
             shown = "open" if self.value else "closed"
         unit = " s" if self.what == "pause" else ""
-        return f"{self.what.replace('_', ' ')} {shown}{unit}: {self.reason}"
+        of = "" if self.model is None else f" of {self.model}"
+        return f"{self.what.replace('_', ' ')} {shown}{unit}{of}: {self.reason}"
 
 
 class Changes:
     """The latest changes; each is also told to ``listener`` as a line of text."""
 
-    def __init__(self, started: float, listener: Callable[[str], None] | None = None) -> None:
+    def __init__(self, started: float, listener: Callable[[str], None] | None = None, model: str | None = None) -> None:
         self._started = started
+        self._model = model
         self._listener = listener
         self._kept: deque[Change] = deque(maxlen=_KEPT)
 
     def add(self, now: float, what: str, value: float | None, reason: str) -> None:
         """Note a change made at ``now`` (the clock's seconds)."""
-        change = Change(now - self._started, what, value, reason)
+        change = Change(now - self._started, what, value, reason, self._model)
         self._kept.append(change)
         if self._listener is not None:
             self._listener(str(change))

@@ -67,6 +67,7 @@ class Gate:
         clock: seconds that never go back.
         rng: of the jitter.
         on_change: told of every change and pause as a line of text.
+        model: whose limits they are, where several models are asked.
     """
 
     def __init__(
@@ -76,9 +77,10 @@ class Gate:
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
         on_change: Callable[[str], None] | None = None,
+        model: str | None = None,
     ) -> None:
         self._clock = clock
-        self._changes = Changes(clock(), on_change)
+        self._changes = Changes(clock(), on_change, model)
         self._rng = rng or random.Random()
         self._flow = Flow(settings, self._rng, self._changes, clock())
         self._patience_s = settings.outage_patience_s

@@ -20,7 +20,7 @@ import orjson
 from llmbatch.errors import PipelineError
 from llmbatch.pipeline import template, toml
 from llmbatch.scrub import holds_key
-from llmbatch.settings import Settings
+from llmbatch.settings import RequestSettings, Settings
 from llmbatch.types import Json
 
 Check = Callable[[dict[str, Json], dict[str, Json]], list[str]]
@@ -52,8 +52,15 @@ class Pipeline:
         """The same pipeline with another template. Raises PipelineError."""
         prompt = _read(path)
         template.refuse_unbounded(prompt, path)
-        request = self.settings.request.model_dump(mode="json")
-        return replace(self, prompt=prompt, version=_version(request, prompt, self.schema, self.hooks))
+        return replace(self, prompt=prompt, version=_version(self.settings.request, prompt, self.schema, self.hooks))
+
+    def rung(self, model: str) -> Pipeline:
+        """The pipeline that asks one model of the ladder alone: its requests have the same keys and version."""
+        if not self.settings.request.ladder:
+            return self
+        request = self.settings.request.model_copy(update={"model": model, "ladder": ()})
+        settings = self.settings.model_copy(update={"request": request})
+        return replace(self, settings=settings, version=_version(request, self.prompt, self.schema, self.hooks))
 
 
 def load(folder: Path, *, overrides: Sequence[str] = (), use_hooks: bool = True) -> Pipeline:
@@ -73,7 +80,6 @@ def load(folder: Path, *, overrides: Sequence[str] = (), use_hooks: bool = True)
     hooks = _read_hooks(hooks_file) if hooks_file.exists() or hooks_file.is_symlink() else None
     module = _import_hooks(hooks_file) if hooks is not None and use_hooks else None
     schema = _schema(folder, module, left_out=hooks is not None and not use_hooks)
-    request = settings.request.model_dump(mode="json")
     return Pipeline(
         name=folder.resolve().name,
         folder=folder,
@@ -83,7 +89,7 @@ def load(folder: Path, *, overrides: Sequence[str] = (), use_hooks: bool = True)
         check=_function(hooks_file, module, "check", "list[str]"),
         grade=_function(hooks_file, module, "grade", "float"),
         hooks=hooks,
-        version=_version(request, prompt, schema, hooks),
+        version=_version(settings.request, prompt, schema, hooks),
     )
 
 
@@ -167,6 +173,6 @@ def _function(path: Path, module: ModuleType | None, name: str, returns: str) ->
     return found
 
 
-def _version(request: Mapping[str, Json], prompt: str, schema: Mapping[str, Json], hooks: str | None) -> str:
-    parts = orjson.dumps([request, prompt, schema, hooks], option=orjson.OPT_SORT_KEYS)
+def _version(request: RequestSettings, prompt: str, schema: Mapping[str, Json], hooks: str | None) -> str:
+    parts = orjson.dumps([request.hashed(), prompt, schema, hooks], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(parts).hexdigest()[:12]

@@ -36,7 +36,9 @@ def settings(text: str, path: Path, overrides: Sequence[str] = ()) -> Settings:
     for override in overrides:
         _override(data, override)
     _refuse_keys(data, lambda loc: _where(text, path, overrides, loc))
-    if "provider.base_url" in map(_key_of, overrides) and "api_key_file" not in data["provider"]:
+    if (named := {*map(_key_of, overrides)}) >= {"request.model"} and "request.ladder" not in named:
+        _leave_ladder(data)
+    if "provider.base_url" in named and "api_key_file" not in data["provider"]:
         # whoever names the address when the run is started means the usual key for it; a file has to say so
         data["provider"].setdefault("api_key_env", ProviderSettings().api_key_env)
     try:
@@ -75,11 +77,19 @@ def _refuse_keys(data: Any, where: Callable[[Sequence[str]], str], loc: tuple[st
         raise PipelineError(f"{where(loc)}: {'.'.join(loc)} holds {what}", hint=_KEY_ELSEWHERE)
 
 
+def _leave_ladder(data: dict[str, Any]) -> None:
+    """Whoever names one model when the run is started means that one alone."""
+    graders = data.get("quality", {}).get("graders", {}) if data["request"].pop("ladder", None) is not None else {}
+    for told in graders.values():
+        told.pop("climb_below", None)
+
+
 def _as_asked(found: Settings) -> Settings:
     """The settings with the model that is really asked: the offline provider is one of its own."""
     if found.provider.kind != "offline":
         return found
-    return found.model_copy(update={"request": found.request.model_copy(update={"model": OFFLINE_MODEL})})
+    request = found.request.model_copy(update={"model": OFFLINE_MODEL, "ladder": ()})
+    return found.model_copy(update={"request": request})
 
 
 def _override(data: dict[str, Any], override: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +17,12 @@ class Amount:
 
     def __mul__(self, by: float) -> Amount:
         return Amount(self.low * by, self.likely * by, self.high * by)
+
+
+def total(amounts: Iterable[Amount]) -> Amount:
+    """The sum; where one is at its low end, all of them may be."""
+    found = tuple(amounts)
+    return Amount(sum(a.low for a in found), sum(a.likely for a in found), sum(a.high for a in found))
 
 
 @dataclass(frozen=True, slots=True)

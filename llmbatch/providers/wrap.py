@@ -151,6 +151,7 @@ class Recording:
             failure=None,
             reply=reply,
             cost_usd=cost,
+            model=request.model,
         )
         seq = await self._record(attempt, request)
         return replace(reply, number=number, seq=seq, cost_usd=cost)
@@ -174,6 +175,7 @@ def _of_decision(request: Request, number: int, error: Decision) -> Attempt:
         reply=None,
         cost_usd=None,
         possibly_paid=error.possibly_paid,
+        model=request.model,
     )
 
 
@@ -190,7 +192,7 @@ class Budgeted:
         spent: Decimal | None = Decimal(0)  # also when the limits stop it, or its row withdraws it before it is sent
         try:
             reply = await self._inner.call(request)
-            spent = self._budget.cost_of(reply)
+            spent = self._budget.cost_of(request, reply)
         except Decision as error:
             if error.possibly_paid:
                 spent = None

@@ -164,6 +164,7 @@ class LimitChange:
     what: str  #: concurrency, requests_per_minute, tokens_per_minute, pause (seconds) or breaker (1 open, 0 closed)
     value: float | None  #: the new value; null: no longer limited
     reason: str
+    model: str | None = None  #: with a ladder: whose limit
 
 
 @dataclass(frozen=True, slots=True)

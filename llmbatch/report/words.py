@@ -255,7 +255,7 @@ def notes(report: RunReport) -> tuple[str, ...]:
 def limit(change: LimitChange) -> str:
     """What a change of limits led to: "concurrency 32"."""
     value = "none" if change.value is None else f"{change.value:,.6g}"
-    return f"{change.what.replace('_', ' ')} {value}"
+    return f"{change.what.replace('_', ' ')} {value}" + (f" of {plain(change.model)}" if change.model else "")
 
 
 def concurrency(report: RunReport) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from llmbatch.settings.calls import BatchSettings, LimitSettings, ProviderSettings, RaySettings, RequestSettings
+from llmbatch.settings.calls import BatchSettings, LimitSettings, ProviderSettings, RaySettings
 from llmbatch.settings.prices import PriceFile, PriceSettings, TierPrice, TierPrices, TokenPrices
 from llmbatch.settings.quality import GRADERS, GraderSettings, QualitySettings
+from llmbatch.settings.request import LADDER_SIGN, RequestSettings
 from llmbatch.settings.table import Dollars, Table
 
 __all__ = [
     "GRADERS",
+    "LADDER_SIGN",
     "OFFLINE_MODEL",
     "BatchSettings",
     "BudgetSettings",
@@ -73,3 +75,11 @@ class Settings(Table):
     prices: dict[str, PriceSettings] = Field(default_factory=dict)
     quality: QualitySettings = QualitySettings()
     certificate: dict[str, str | int | float] = Field(default_factory=dict)  #: of `compare --write`, for people
+
+    @model_validator(mode="after")
+    def _floors_have_a_ladder(self) -> Self:
+        if not self.request.ladder and self.provider.kind != "offline":
+            for name, told in self.quality.graders.items():
+                if told.climb_below is not None:
+                    raise ValueError(f"grader {name!r} has climb_below, and [request] has no ladder to climb")
+        return self

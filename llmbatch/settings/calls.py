@@ -1,20 +1,12 @@
-"""What is asked, of whom, how fast, and for how much: the tables that any call needs."""
+"""Whom to ask, how fast, and for how much: the tables that any call needs."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from llmbatch.settings.table import Concurrency, Dollars, MaxFailed, Table, from_root_or_home, name_of_variable
-
-
-class RequestSettings(Table):
-    """[request]: what changes the answer; hashed into every key."""
-
-    model: str = Field(min_length=1)
-    system: str | None = None
-    params: dict[str, Any] = Field(default_factory=dict)
 
 
 class ProviderSettings(Table):

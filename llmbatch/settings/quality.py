@@ -33,6 +33,9 @@ GRADERS: dict[str, tuple[set[str], set[str]]] = {
 }
 
 
+_AT_ONCE = {"grounded", "length", "compression", "pattern", "python"}  #: kinds that need neither gold nor a call
+
+
 class GraderSettings(Table):
     """[quality.graders.NAME]: one way to say how good a valid output is, from 0 to 1."""
 
@@ -48,17 +51,20 @@ class GraderSettings(Table):
     ignore_case: bool = False
     passes: Share = 1.0  #: the score from which a row counts as right
     floor: Share | None = None  #: the mean score below which the run fails, exit 7
+    climb_below: Share | None = None  #: the score of a row below which the next model of the ladder is asked
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
         needs, may = GRADERS[self.kind]
-        told = self.model_fields_set - {"kind", "passes", "floor"}
+        told = self.model_fields_set - {"kind", "passes", "floor", "climb_below"}
         if missing := sorted(needs - told):
             raise ValueError(f'a grader of kind "{self.kind}" needs {", ".join(missing)}')
         if strange := sorted(told - needs - may):
             raise ValueError(f'a grader of kind "{self.kind}" takes no {", ".join(strange)}')
         if self.kind == "pattern" and not (self.must or self.must_not):
             raise ValueError('a grader of kind "pattern" needs must or must_not')
+        if self.climb_below is not None and self.kind not in _AT_ONCE:
+            raise ValueError(f"climb_below needs a grader that grades a row at once, without gold: {sorted(_AT_ONCE)}")
         return self
 
 

@@ -3,7 +3,7 @@
 from llmbatch.tally.examples import Example, Examples
 from llmbatch.tally.extremes import Extremes, RowSum
 from llmbatch.tally.histogram import Histogram
-from llmbatch.tally.sums import BatchState, ModelSum, Saved, Tally
+from llmbatch.tally.sums import BatchState, ModelSum, RungSum, Saved, Tally
 from llmbatch.tally.timeline import Look, Point, Timeline
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "ModelSum",
     "Point",
     "RowSum",
+    "RungSum",
     "Saved",
     "Tally",
     "Timeline",

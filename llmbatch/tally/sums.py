@@ -16,7 +16,7 @@ from llmbatch.tally.examples import Examples
 from llmbatch.tally.extremes import Extremes
 from llmbatch.tally.histogram import Histogram
 from llmbatch.tally.timeline import Timeline
-from llmbatch.types import STANDARD, Attempt, Outcome, Reply, Status, Verdict
+from llmbatch.types import STANDARD, Attempt, Outcome, Reply, Rung, Status, Verdict
 
 _NAMES = 100  #: models and tiers told apart; a server may call each answer's model differently
 _OTHERS = "(others)"
@@ -54,6 +54,39 @@ class ModelSum:
             self.unpriced += 1
         else:
             self.cost_usd += attempt.cost_usd
+
+
+@dataclass(slots=True)
+class RungSum:
+    """What one model of a ladder was asked, and what became of the rows there."""
+
+    rows: int = 0  #: that came to it
+    served: int = 0  #: by its answers
+    climbed: Counter[str] = field(default_factory=Counter)  #: rows that left it for the next model, by class
+    failed: int = 0  #: rows that ended there, without a valid answer of any model
+    calls: int = 0  #: of this run
+    paid: ModelSum = field(default_factory=ModelSum)  #: of this run's answers
+    worth_usd: Decimal = Decimal(0)  #: of the replies that rows were judged on there, whenever they were paid
+    worth_rows: int = 0  #: rows of which that is known
+
+    def attempted(self, attempt: Attempt) -> None:
+        """Count a call."""
+        self.calls += 1
+        if attempt.reply is not None:
+            self.paid.add(attempt)
+
+    def left(self, rung: Rung, outcome: Outcome, *, last: bool) -> None:
+        """Count what became of a row there."""
+        self.rows += 1
+        if rung.cost_usd is not None:
+            self.worth_usd += rung.cost_usd
+            self.worth_rows += 1
+        valid = outcome.status in (Status.DONE, Status.REUSED)
+        self.served += valid and rung.key == outcome.key
+        if not last:
+            self.climbed[rung.failure or "unknown"] += 1
+        elif not valid:
+            self.failed += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +132,8 @@ class Tally:
     timeline: Timeline = field(default_factory=Timeline)
     notes: list[str] = field(default_factory=list)
     batches: tuple[BatchState, ...] = ()  #: open at the provider
+    ladder: tuple[str, ...] = ()  #: models, when there are several
+    rungs: dict[str, RungSum] = field(default_factory=dict)  #: by model of the ladder, as asked
 
     def planned(self, total: int) -> None:
         """Take the number of rows of the input."""
@@ -112,6 +147,8 @@ class Tally:
             self.possibly_paid_usd += attempt.worst_usd or 0
             self.possibly_paid_unpriced += attempt.worst_usd is None
         self.extremes.attempted(attempt)
+        if self.ladder and attempt.model is not None:
+            self.rungs.setdefault(attempt.model, RungSum()).attempted(attempt)
         if attempt.reply is None:
             return
         if attempt.reply.tier != "batch":  # hours in a queue say nothing of how fast calls are
@@ -145,6 +182,8 @@ class Tally:
             self.failures[outcome.failure or "unknown"] += 1
         elif status is _SKIPPED:
             self.skips[outcome.failure or "unknown"] += 1
+        for at, rung in enumerate(outcome.rungs):
+            self.rungs.setdefault(rung.model, RungSum()).left(rung, outcome, last=at == len(outcome.rungs) - 1)
         self.extremes.finished(outcome)
 
     def failed(self, outcome: Outcome, place: str, problem: Callable[[], str]) -> None:

@@ -25,6 +25,10 @@ from llmbatch.validate.schema import MOST_PROBLEMS, cut, problems_of, validator_
 
 Check = Callable[[dict[str, Json], dict[str, Json]], list[str]]
 
+#: of (output, row's columns): why an output is graded too low to stop at its model; None: it is not
+Floor = Callable[[dict[str, Json], dict[str, Json]], str | None]
+
+FLOOR = "floor"  #: why a row goes on to the next model although the answer is valid
 #: failures that asking again will not mend
 FINAL = frozenset({"content_filter", "refusal", "check_error"})
 
@@ -42,10 +46,11 @@ _ANSWER_KEPT = 4_000  #: characters of an invalid answer that are sent back
 class Judge:
     """Judges replies against one schema and one check. Keeps no state, so a verdict can always be recomputed."""
 
-    def __init__(self, schema: Mapping[str, Json], check: Check | None) -> None:
+    def __init__(self, schema: Mapping[str, Json], check: Check | None, floor: Floor | None = None) -> None:
         """Take a schema that :func:`check_schema` accepts, and ``check(output, columns) -> problems``."""
         self._validator = validator_of(schema)
         self._check = check
+        self._floor = floor
 
     def judge(self, row: Row, reply: Reply) -> Verdict:
         """Say whether a reply may serve a row. Never raises, whatever the reply and the check do."""
@@ -58,6 +63,12 @@ class Judge:
             return verdict
         failure, problems = _checked(self._check, verdict.output, row)
         return Verdict(None, failure, problems, verdict.repaired) if failure else verdict
+
+    def low(self, row: Row, verdict: Verdict | None) -> str | None:
+        """Why a valid answer is graded too low to stop at its model, where a ladder has another; None: it is not."""
+        if self._floor is None or verdict is None or verdict.output is None:
+            return None
+        return self._floor(verdict.output, row.columns)
 
 
 def output_of(text: str | None) -> dict[str, Json] | None:

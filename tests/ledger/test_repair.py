@@ -177,6 +177,7 @@ async def test_orphans_are_counted_and_removed(path: Path) -> None:
         con.execute(
             "insert into outcomes values (1, 0, null, 'done', from_hex('00'), 99, null, null, false);"
             "insert into outcomes values (7, 0, null, 'done', from_hex('00'), 1, null, null, false);"
+            "insert into climbs values (1, 0, 0, from_hex('00'), 99, 'schema', null);"
             "insert into run_ends values (8, now()::timestamp, 'finished', 0, '{}');"
             "insert into requests values (from_hex('00'), 'v1', 'text');"
             "insert into parts values (from_hex('00'), null, 0, 'text')"
@@ -185,6 +186,7 @@ async def test_orphans_are_counted_and_removed(path: Path) -> None:
     assert found.orphans == {
         "outcomes_without_attempt": 1,
         "outcomes_without_run": 2,
+        "climbs_without_attempt": 1,
         "run_ends_without_run": 1,
         "requests_without_attempt": 1,
         "parts_without_attempt": 1,

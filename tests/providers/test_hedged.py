@@ -72,12 +72,13 @@ async def night(folder: Path, server: Simulator, **limits: Any) -> Ended:
     budget = Budget(
         Caps([Cap(Decimal(80), Decimal(0))]),
         worst_case=lambda request: wired.worst_case(request) or Decimal(0),
-        cost_of=lambda reply: cost(reply.usage, reply.model, reply.tier),
+        cost_of=lambda _, reply: cost(reply.usage, reply.model, reply.tier),
     )
     ledger = await Ledger.open(folder / "l.duckdb")
     run = await ledger.ask(lambda con: ledgers.begin(con, start(total=len(TEXTS))))
     provider, _ = wrap.build(
-        wired.raw, wrap.Parts(pipeline.settings.limits, wired.gate, RetryBudget(), budget, halt, record, cost, tail)
+        wired.lanes[0].raw,
+        wrap.Parts(pipeline.settings.limits, wired.lanes[0].gate, RetryBudget(), budget, halt, record, cost, tail),
     )
     most = pipeline.settings.limits.max_attempts
     judge = Judge(pipeline.schema, None)
@@ -89,7 +90,7 @@ async def night(folder: Path, server: Simulator, **limits: Any) -> Ended:
     attempts = await ledger.ask(lambda con: con.execute(_ATTEMPTS).fetchall())
     [(tokens,)] = await ledger.ask(lambda con: con.execute(_TOKENS).fetchall())
     await ledger.close()
-    assert wired.gate.in_flight == wired.gate.waiting == budget.reserved == 0
+    assert wired.lanes[0].gate.in_flight == wired.lanes[0].gate.waiting == budget.reserved == 0
     return Ended(tally, tail, budget, attempts, int(tokens), took)
 
 

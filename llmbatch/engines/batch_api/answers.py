@@ -91,10 +91,11 @@ def decision_of(line: Line, request: BatchRequest) -> tuple[type[Decision], str 
 
 
 def as_asked(request: BatchRequest) -> Request:
-    """As much of the request as its line in the upload tells: its messages, all of them turns but the user's own."""
-    messages = orjson.loads(request.body)["body"]["messages"]
+    """As much of the request as its line in the upload tells: model, messages, all of them turns but the user's own."""
+    body = orjson.loads(request.body)["body"]
+    messages = body["messages"]
     user = next(message for message in messages if message["role"] == "user")
-    return Request(request.key, request.row_no, "", (user,), {}, {}, turns=tuple(messages))
+    return Request(request.key, request.row_no, body.get("model", ""), (user,), {}, {}, turns=tuple(messages))
 
 
 def attempt_of(request: BatchRequest, line: Line | None, times: Times, hidden: Callable[[str], str]) -> Attempt:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
@@ -23,7 +23,8 @@ from llmbatch.types import Attempt, Observer, Usage
 
 _GROUP = 250  #: lines stored at once
 
-Cost = Callable[[Usage | None, str | None, str | None], Decimal | None]
+#: dollars of (usage, returned model, returned tier, model asked); None when unknown
+Cost = Callable[[Usage | None, str | None, str | None, str], Decimal | None]
 
 
 class Collector:
@@ -37,7 +38,7 @@ class Collector:
         patience: Patience,
         *,
         run_no: int,
-        version: str,
+        versions: Mapping[str, str],
         cost: Cost,
         spend: Callable[[Decimal], None],
     ) -> None:
@@ -46,7 +47,7 @@ class Collector:
         self._observer = observer
         self._patience = patience
         self._run_no = run_no
-        self._version = version
+        self._versions = versions
         self._cost = cost
         self._spend = spend
 
@@ -110,13 +111,14 @@ class Collector:
         return became, None if refusal is None else answers.decision_of(lines[refusal.key], refusal)[2]
 
     async def _record(self, batch: OpenBatch, request: BatchRequest, line: Line | None, times: Times) -> str:
-        attempt = answers.attempt_of(request, line, times, self._desk.hidden)
+        asked = answers.as_asked(request)
+        attempt = replace(answers.attempt_of(request, line, times, self._desk.hidden), model=asked.model)
         if attempt.reply is not None:
             reply = attempt.reply
-            attempt = replace(attempt, cost_usd=self._cost(reply.usage, reply.model, reply.tier))
+            attempt = replace(attempt, cost_usd=self._cost(reply.usage, reply.model, reply.tier, asked.model))
         self._observer.attempted(attempt)
-        first = answers.as_asked(request) if request.number == 1 else None
-        await self._ledger.record(self._run_no, attempt, first, self._version, batch.intent)
+        first, version = asked if request.number == 1 else None, self._versions.get(asked.model, "")
+        await self._ledger.record(self._run_no, attempt, first, version, batch.intent)
         self._spend(_spent(attempt, request))
         return attempt.outcome
 

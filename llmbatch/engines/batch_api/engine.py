@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
@@ -82,7 +82,7 @@ class Engine:
     limits: BatchLimits
     purse: Purse
     cost: Cost
-    version: str
+    versions: Mapping[str, str]  #: the prompt version of the requests to each model
     live_below: int = 0  #: so few rows that are left after the first batches are not asked in another one
     detach: bool = False  #: hand in, fetch what is ready, and wait for nothing
     id_column: str | None = None
@@ -129,7 +129,7 @@ class _Night:
             engine.observer,
             self._patience,
             run_no=engine.run.run_no,
-            version=engine.version,
+            versions=engine.versions,
             cost=engine.cost,
             spend=engine.purse.spend,
         )

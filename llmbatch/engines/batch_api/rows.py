@@ -12,7 +12,7 @@ from llmbatch.engines.batch_api.fill import Fill, tokens_of
 from llmbatch.engines.settler import Settler
 from llmbatch.errors import FAILURES
 from llmbatch.ledger import BatchRequest, Known, OpenBatch, batches, known
-from llmbatch.types import Request, Row, Status
+from llmbatch.types import Reply, Request, Row
 
 if TYPE_CHECKING:
     from llmbatch.engines.batch_api.engine import Engine
@@ -59,7 +59,7 @@ class Pass:
         self._engine = rows.engine
         self._room = room
         self._submit = submit
-        self._fill = Fill(self._engine.ledger)
+        self._fills: dict[str, Fill] = {}  # by model: a batch is for one
         self._just_asked: set[str] = set()  # by the rows that were looked up at once
         self._closed = closed  # no further batch may go in this pass
         self.waiting = False  #: rows have no outcome yet
@@ -71,12 +71,13 @@ class Pass:
             if not self._closed:
                 self._engine.halt.check()
             await self._take(chunk)
-        await self._flush()
+        for model in list(self._fills):
+            await self._flush(model)
 
     async def _take(self, chunk: list[Row]) -> None:
         engine = self._engine
-        asked = [(row, request) for row in chunk if (request := self._rendered(row)) is not None]
-        keys = list({request.key for _, request in asked})
+        asked = [(row, requests) for row in chunk if (requests := self._rendered(row))]
+        keys = list({request.key for _, requests in asked for request in requests})
         intents, run_no, before = list(engine.flight.open), engine.run.run_no, self._rows.before
         stored = await engine.ledger.ask(lambda con: known(con, keys, simulated=engine.rehearsal))
         held = await engine.ledger.ask(lambda con: batches.keys_in(con, intents, keys))
@@ -84,80 +85,87 @@ class Pass:
         seqs = [reply.seq for past in stored.values() for reply in past.replies if reply.seq > before]
         paid_for = await engine.ledger.ask(lambda con: batches.asked_for(con, run_no, seqs))
         self._just_asked.clear()
-        for row, request in asked:
-            if request.key in held or request.key in self._fill.keys or request.key in self._just_asked:
+        for row, requests in asked:
+            if any(request.key in held or self._is_asked(request.key) for request in requests):
                 self.waiting = True
                 continue
-            past = stored.get(request.key, Known())
-            own = [reply.seq for reply in past.replies if paid_for.get(reply.seq) == row.row_no]
-            self._count(row, past, own)
-            await self._settle(row, request, past, tried.get(request.key), frozenset(own))
+            replies = [reply for request in requests for reply in stored.get(request.key, Known()).replies]
+            own = [reply for reply in replies if paid_for.get(reply.seq) == row.row_no]
+            self._count(row, own)
+            await self._settle(row, requests, stored, tried, frozenset(reply.seq for reply in own))
 
-    def _rendered(self, row: Row) -> Request | None:
+    def _is_asked(self, key: str) -> bool:
+        """Whether a request is in a batch that is being filled, or was a moment ago."""
+        return key in self._just_asked or any(key in fill.keys for fill in self._fills.values())
+
+    def _rendered(self, row: Row) -> tuple[Request, ...]:
+        """What is asked for a row, of each model of the ladder; nothing when it has its outcome."""
         request = self._rows.settler.rendered(row)
         if request is None:
             self._rows.state[row.row_no] |= _SETTLED
-        return request
+            return ()
+        return self._engine.renderer.rungs(request)
 
     async def _settle(
-        self, row: Row, request: Request, past: Known, tried: batches.Tried | None, own: frozenset[int]
+        self,
+        row: Row,
+        requests: tuple[Request, ...],
+        stored: dict[str, Known],
+        tried: dict[str, batches.Tried],
+        own: frozenset[int],
     ) -> None:
-        rows, state = self._rows, self._rows.state
-        fresh = not own and tried is None and not state[row.row_no] & _ASKED
-        again = rows.settler.on_stored(row, request, past, ask_failed=fresh, own=own)
+        settler, state = self._rows.settler, self._rows.state
+        fresh = not own and not any(r.key in tried for r in requests) and not state[row.row_no] & _ASKED
+        again = settler.on_stored(row, requests, stored, ask_failed=fresh, own=own)
         if again is None:
             state[row.row_no] |= _SETTLED
-        elif tried is not None and tried.batches >= self._engine.max_attempts:
-            failure, reason = tried.failure or "timeout", tried.reason or "none answered it in time"
+        elif (found := tried.get(again.key)) is not None and found.batches >= self._engine.max_attempts:
+            failure, reason = found.failure or "timeout", found.reason or "none answered it in time"
             failure = failure if failure in FAILURES else "rejected"
-            rows.settler.finish(
-                row, Status.FAILED, request, failure=failure, reason=f"{tried.batches} batches: {reason}"
-            )
+            settler.on_fault(row, requests, again, stored, failure, f"{found.batches} batches: {reason}")
             state[row.row_no] |= _SETTLED
         else:
             await self._ask(row, again)
 
-    def _count(self, row: Row, past: Known, own: list[int]) -> None:
+    def _count(self, row: Row, own: list[Reply]) -> None:
         """Count replies that this run paid for, once each, as valid or not."""
         state = self._rows.state
         seen = state[row.row_no] & _JUDGED
-        for reply in [reply for reply in past.replies if reply.seq in own][seen:]:
+        for reply in own[seen:]:
             self._engine.observer.judged(reply, self._engine.judge.judge(row, reply))
         state[row.row_no] = (state[row.row_no] & ~_JUDGED) | min(len(own), _JUDGED)
 
     async def _ask(self, row: Row, request: Request) -> None:
-        """Put a request into the batch that is being filled; hand that in first when it is full."""
-        engine = self._engine
+        """Put a request into the batch that is being filled for its model; hand that in first when it is full."""
+        engine, model = self._engine, request.model
         self.waiting = True
         if self._closed:
             self.left_over += 1
             return
         line = engine.desk.line(request)
         asked = BatchRequest(request.key, row.row_no, request.attempts_used + 1, engine.purse.bound(request), line)
-        if self._full(asked):
-            await self._flush()
-        if not self._fill.requests and not self._closed:
+        if model in self._fills and self._full(self._fills[model], asked):
+            await self._flush(model)
+        if model not in self._fills and not self._closed:
             self._closed = not await self._room.room(tokens_of(line), asked.worst_usd or Decimal(0))
         if self._closed:
             self.left_over += 1
             return
         self._rows.state[row.row_no] |= _ASKED
         self._just_asked.add(request.key)
-        await self._fill.add(asked)
+        await self._fills.setdefault(model, Fill(engine.ledger)).add(asked)
 
-    def _full(self, asked: BatchRequest) -> bool:
-        fill, limits = self._fill, self._engine.limits
-        return bool(fill.requests) and (
+    def _full(self, fill: Fill, asked: BatchRequest) -> bool:
+        limits, filling = self._engine.limits, sum((each.worst_usd for each in self._fills.values()), Decimal(0))
+        return (
             fill.requests >= limits.requests
             or fill.bytes + len(asked.body.encode()) + 1 > limits.bytes
-            or not self._room.may_grow(fill.tokens + tokens_of(asked.body), fill.worst_usd + (asked.worst_usd or 0))
+            or not self._room.may_grow(fill.tokens + tokens_of(asked.body), filling + (asked.worst_usd or 0))
         )
 
-    async def _flush(self) -> None:
-        """Hand the batch in that was filled."""
-        if not self._fill.requests:
-            return
-        fill, self._fill = self._fill, Fill(self._engine.ledger)
+    async def _flush(self, model: str) -> None:
+        """Hand the batch in that was filled for a model."""
+        fill = self._fills.pop(model)
         if self._closed or not await self._room.room(fill.tokens, fill.worst_usd):
             self._closed = True
             self.left_over += fill.requests

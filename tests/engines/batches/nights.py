@@ -87,7 +87,7 @@ class BatchNights:
                 limits=limits_of(pipeline),
                 purse=CapPurse(caps, WorstCase(pipeline, wired.prices, tier="batch")),
                 cost=wired.cost,
-                version=pipeline.version,
+                versions={"m-1": pipeline.version},
                 id_column="id",
                 retry_failed=self.retry_failed,
                 live_below=pipeline.settings.batch.live_below,
@@ -102,7 +102,7 @@ class BatchNights:
                 lambda con: ledgers.end(con, run, ended_at=run.started_at, status=status, exit_code=0, report="{}")
             )
         finally:
-            await wired.raw.close()
+            await wired.lanes[0].raw.close()
             await desk.close()
             await ledger.close()
         return Night(tally, halt, run, answers)

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmbatch.ledger import Ledger, begin, end
 from llmbatch.ledger.schema import SCHEMA_VERSION
-from llmbatch.types import Outcome, Status
+from llmbatch.types import Outcome, Rung, Status
 from tests.ledger.conftest import attempt, body, key, request, start
 
 LOST: dict[str, Any] = {"outcome": "timeout", "reply": None, "cost_usd": None, "failure": "timeout"}
@@ -25,7 +25,8 @@ async def write(path: Path) -> None:
     await ledger.record(first.run_no, attempt(3, possibly_paid=True, **LOST), request(3), "v1")
     await ledger.record(first.run_no, attempt(4, **REJECTED), request(4), "v1")
     ledger.settle(first.run_no, Outcome(0, Status.DONE, "a", key(1), 1))
-    ledger.settle(first.run_no, Outcome(1, Status.DONE, "b", key(2), 3, repaired=True))
+    climbed = (Rung("small", key(4), 5, "context_length", "too long", None), Rung("large", key(2), 3, None, None, None))
+    ledger.settle(first.run_no, Outcome(1, Status.DONE, "b", key(2), 3, repaired=True, rungs=climbed))
     ledger.settle(first.run_no, Outcome(2, Status.FAILED, "c", key(3), None, "timeout", "no answer"))
     ledger.settle(first.run_no, Outcome(3, Status.FAILED, "d", key(4), None, "context_length", "too long"))
     report = '{"status": "finished"}'
