@@ -147,6 +147,7 @@ class Limits(_Table):
     burst_s: float = Field(default=60.0, gt=0)  #: the buckets start full and hold the allowance of so many seconds
     headers: bool = True  #: x-ratelimit-* on every answer
     retry_after_form: RetryAfterForm = "seconds"
+    per_model: bool = False  #: each model has its own, as at OpenAI
 
 
 class Server(_Table):

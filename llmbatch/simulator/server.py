@@ -62,7 +62,7 @@ class Simulator:
         self._number = 0
         self._brain = playing(scenario)
         self._plan = Plan(scenario.seed, scenario.fault)
-        self._buckets = Buckets(scenario.limits, clock())
+        self._buckets: dict[str, Buckets] = {}  # by model, where each has its own; else under ""
         self._random = random.Random(scenario.seed)
         self._slots = Slots(scenario.server.slots, scenario.server.queue)
         self.batches = BatchApi(
@@ -137,9 +137,13 @@ class Simulator:
         models = self._scenario.server.models
         if models and asked.model not in models:
             return refusals.no_such_model(asked.model)
-        if denied := self._buckets.take(prompt_tokens, now):
+        if denied := self._limits(asked.model).take(prompt_tokens, now):
             return refusals.denied(denied, self._scenario.limits.retry_after_form)
         return None
+
+    def _limits(self, model: str) -> Buckets:
+        of = model if self._scenario.limits.per_model else ""
+        return self._buckets.setdefault(of, Buckets(self._scenario.limits, self._clock()))
 
     def _key_fits(self, request: web.Request) -> bool:
         key = self._scenario.server.api_key
@@ -166,7 +170,7 @@ class Simulator:
             await asyncio.sleep(delay)
         cached = int(prompt_tokens * self._scenario.server.cached_share)
         usage = Usage(input=prompt_tokens, output=tokens, cached=cached)
-        self._buckets.settle(tokens)
+        self._limits(asked.model).settle(tokens)
         self._number += 1
         return Answer(
             200, completion.body(asked, fault, text, finish_reason, usage=usage, number=self._number), usage=usage
@@ -203,7 +207,7 @@ class Simulator:
         )
         if answer is None:
             return wire.reset(request)
-        if limits := self._buckets.headers(self._clock()):
+        if limits := self._limits(asked.model if asked else "").headers(self._clock()):
             answer = replace(answer, headers={**answer.headers, **limits})
         return await wire.send(request, answer, fault, self._closing)
 

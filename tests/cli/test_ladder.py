@@ -1,0 +1,155 @@
+"""A ladder of models from end to end: cost and quality by rung, nights, kills, budgets, batches."""
+
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from llmbatch.cli.app import main
+from llmbatch.simulator import Clock, Fault, Limits, Model, Scenario, Server, Simulator
+from tests.cli.conftest import Serve, Shell, tickets
+
+PRICES = {"small": Decimal(1), "large": Decimal(20)}
+LADDER = """
+[quality.graders.right]
+kind = "exact"
+field = "summary"
+gold = "gold"
+
+[quality.graders.clean]
+kind = "pattern"
+field = "summary"
+must_not = ["^not "]
+climb_below = 1.0
+""" + "".join(f"\n[prices.{model}]\ninput = {usd}\noutput = {usd}\n" for model, usd in PRICES.items())
+
+
+def scenario(*faults: Fault, **changes: Any) -> Scenario:
+    """A small model that is wrong or invalid rather often, and a large one that is so seldom."""
+    models = {"small": Model(error_rate=0.2, invalid_rate=0.3), "large": Model(error_rate=0.03)}
+    return Scenario(server=Server(brain="echo"), model=models, fault=faults, **changes)
+
+
+@pytest.fixture
+def ladder(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """A pipeline with two models; runs are made in this process."""
+    path = shell.pipeline / "pipeline.toml"
+    path.write_text(path.read_text().replace('model = "m-1"', 'ladder = ["small", "large"]') + LADDER)
+    monkeypatch.chdir(shell.folder)
+    for name in [name for name in os.environ if name.startswith(("OPENAI_", "AZURE_"))]:
+        monkeypatch.delenv(name)
+    return shell
+
+
+def rows(shell: Shell, count: int) -> None:
+    shell.write("in.jsonl", [{**row, "gold": "simulated"} for row in tickets(count)])
+
+
+def night(shell: Shell, server: Simulator, *args: object, expect: int = 0) -> dict[str, Any]:
+    """`llmbatch run`, in this process; report.json."""
+    import orjson
+
+    command = ("run", "label", "-i", "in.jsonl", "--base-url", server.base_url, "--quiet", *args)
+    assert main(list(map(str, command))) == expect
+    report: dict[str, Any] = orjson.loads((shell.folder / "results/label/report.json").read_bytes())
+    return report
+
+
+def test_rows_climb_once_and_a_second_night_pays_for_nothing(ladder: Shell, serve: Serve) -> None:
+    shell, server = ladder, serve(scenario())
+    rows(shell, 200)
+    report = night(shell, server)
+    sums = server.account.by_model
+    billed = sum(sums[model].dollars(usd, usd) for model, usd in PRICES.items())
+    assert report["cost"]["total_usd"] == pytest.approx(float(billed))
+    assert report["rows"]["done"] == 200
+    by_model = {model: sum(row["llmbatch_model"] == model for row in shell.results()) for model in PRICES}
+    assert by_model["small"] + by_model["large"] == 200
+    assert by_model["large"] == sums["large"].requests > 30  # asked once each, and no row twice
+    assert all(row["summary"] == "simulated" for row in shell.results() if row["llmbatch_model"] == "small")
+    again = night(shell, server)
+    assert (again["attempts"]["sent"], again["rows"]["reused"]) == (0, 200)
+    assert again["changes"] == {"reused": 200, "new": 0, "changed": 0, "gone": 0}
+    alone = night(
+        shell, server, "--model", "small", expect=3
+    )  # some stay invalid; a rung has the keys of its model alone
+    assert (alone["attempts"]["sent"], alone["model"]) == (0, "small")
+    with duckdb.connect(str(shell.folder / ".llmbatch/label.duckdb"), read_only=True) as con:
+        climbs = con.execute("select run_no, count(*) from climbs group by all order by all").fetchall()
+        models = con.execute("select model from prompt_versions order by all").fetchall()
+    assert climbs == [(1, by_model["large"]), (2, by_model["large"])]
+    assert models == [("large",), ("small",), ("small>large",)]
+
+
+def test_a_broken_ladder_is_a_mistake(ladder: Shell, capfd: pytest.CaptureFixture[str]) -> None:
+    path = ladder.pipeline / "pipeline.toml"
+    text = path.read_text()
+    for told, words in (
+        ('ladder = ["small"]', "two models or more"),
+        ('ladder = ["small", "small"]', "two models or more, each once"),
+        ('ladder = ["small", "a>b"]', "the name of a model"),
+        ('model = "large"\nladder = ["small", "large"]', "leave out model"),
+        ('model = "small"', "has no ladder to climb"),
+    ):
+        path.write_text(text.replace('ladder = ["small", "large"]', told))
+        assert main(["check", "label"]) == 2
+        assert words in capfd.readouterr().err
+    path.write_text(text.replace("climb_below = 1.0", "").replace('gold = "gold"', 'gold = "gold"\nclimb_below = 0.5'))
+    assert main(["check", "label"]) == 2
+    assert "climb_below needs a grader that grades a row at once" in capfd.readouterr().err
+
+
+def test_the_budget_is_one_for_all_models(ladder: Shell, serve: Serve) -> None:
+    shell, server = ladder, serve(scenario())
+    rows(shell, 150)
+    report = night(shell, server, "--budget", "0.02", expect=4)
+    assert 0 < report["cost"]["total_usd"] <= 0.02
+    assert report["rows"]["pending"] > 0
+    assert night(shell, server, "--budget", "5")["rows"]["pending"] == 0
+    sums = server.account.by_model
+    assert sums["large"].requests == sum(row["llmbatch_model"] == "large" for row in shell.results())
+
+
+def test_each_model_has_limits_of_its_own(ladder: Shell, serve: Serve) -> None:
+    shell, server = ladder, serve(scenario(limits=Limits(requests_per_minute=60_000, per_model=True)))
+    rows(shell, 60)
+    report = night(shell, server)
+    told = {change["model"] for change in report["limits"]["changes"] if change["what"] == "requests_per_minute"}
+    assert told == {"small", "large"}
+
+
+def test_rows_of_a_batch_climb_too(ladder: Shell, serve: Serve) -> None:
+    shell, server = ladder, serve(scenario(clock=Clock(speed=1_000)))
+    rows(shell, 80)
+    report = night(shell, server, "--tier", "batch", "--set", "batch.poll_s=0.05", "--set", "provider.like=openai")
+    assert report["rows"]["done"] == 80
+    by_model = {model: sum(row["llmbatch_model"] == model for row in shell.results()) for model in PRICES}
+    assert server.account.by_model["large"].requests == by_model["large"] > 10
+    assert night(shell, server)["attempts"]["sent"] == 0
+
+
+def test_refused_rows_climb_and_those_of_a_dead_model_do_not(ladder: Shell, serve: Serve) -> None:
+    shell = ladder
+    rows(shell, 40)
+    refuse = Fault(kind="refusal", match="Ticket number 7:")
+    long = Fault(kind="context_length", match="Ticket number 8:", times=1)
+    down = Fault(kind="server_error", match="Ticket number 9:", times=4)
+    server = serve(scenario(refuse, long, down))
+    report = night(shell, server, "--set", "limits.max_attempts=2", expect=3)
+    by_row = {row["id"]: row for row in shell.results()}
+    assert by_row["r7"]["llmbatch_error"].startswith("refusal")  # both models refuse
+    assert by_row["r8"]["llmbatch_model"] == "large"  # it was too long for the small one
+    assert by_row["r9"]["llmbatch_error"].startswith("transient")  # no dearer model for a fault of the server's
+    assert report["failures"] == {"refusal": 1, "transient": 1}
+
+
+def test_gc_keeps_what_a_climb_rests_on(ladder: Shell, serve: Serve, tmp_path: Path) -> None:
+    shell, server = ladder, serve(scenario())
+    rows(shell, 60)
+    night(shell, server)
+    night(shell, server)
+    assert main(["gc", "label", "--keep-nights", "1"]) == 0
+    assert night(shell, server)["attempts"]["sent"] == 0
