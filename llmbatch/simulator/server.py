@@ -62,6 +62,7 @@ class Simulator:
         self._number = 0
         self._brain = playing(scenario)
         self._plan = Plan(scenario.seed, scenario.fault)
+        self._began_at = clock()
         self._buckets: dict[str, Buckets] = {}  # by model, where each has its own; else under ""
         self._random = random.Random(scenario.seed)
         self._slots = Slots(scenario.server.slots, scenario.server.queue)
@@ -143,7 +144,7 @@ class Simulator:
 
     def _limits(self, model: str) -> Buckets:
         of = model if self._scenario.limits.per_model else ""
-        return self._buckets.setdefault(of, Buckets(self._scenario.limits, self._clock()))
+        return self._buckets.setdefault(of, Buckets(self._scenario.limits, self._began_at))
 
     def _key_fits(self, request: web.Request) -> bool:
         key = self._scenario.server.api_key

@@ -39,7 +39,7 @@ async def _change(server: Simulator, at_s: float, requests_per_minute: float) ->
     while not server.account.total.requests:
         await asyncio.sleep(_TICK_S)
     await asyncio.sleep(at_s)
-    bucket = server._buckets._buckets["requests"]
+    bucket = server._limits("")._buckets["requests"]
     bucket.capacity *= requests_per_minute / bucket.per_minute
     bucket.per_minute = requests_per_minute
 
