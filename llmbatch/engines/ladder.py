@@ -92,9 +92,7 @@ def _rung(at: Standing, past: Known) -> Rung:
     return rung(at.request, past, seq, at.failure, at.reason)
 
 
-def rung(
-    request: Request, past: Known, seq: int | None, failure: str | None = None, reason: str | None = None
-) -> Rung:
+def rung(request: Request, past: Known, seq: int | None, failure: str | None = None, reason: str | None = None) -> Rung:
     """What became of a row at one model."""
     dollars = [reply.cost_usd for reply in past.replies]
     cost = None if None in dollars else sum((usd for usd in dollars if usd is not None), Decimal(0))

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from llmbatch.engines.ladder import Rules, Standing, rejected, standing
-from llmbatch.ledger import Known
+from llmbatch.engines.ladder import Rules, Standing, standing
+from llmbatch.ledger import Known, Rejection
 from llmbatch.reply import parse_reply
 from llmbatch.types import Json, Reply, Request, Row
 from llmbatch.validate import Judge
@@ -74,8 +74,7 @@ def test_what_no_other_model_would_mend_ends_the_climb() -> None:
     found = at(['{"a": 7}'], judge=Judge(SCHEMA, raises, low))
     assert (found.request.model, found.ask, found.failure) == ("m0", None, "check_error")
     for failure, asks in (("context_length", True), ("rejected", False)):
-        past = Known()
-        rejected(past, failure, "no")
+        past = Known(rejection=Rejection(-1, failure, "no"))
         here = standing(ROW, REQUESTS[:2], {REQUESTS[0].key: past}, Rules(Judge(SCHEMA, None, low), 2))
         assert (here.request.model, here.ask is not None) == (("m1", True) if asks else ("m0", False))
 
