@@ -236,5 +236,5 @@ def _start(night: Night) -> ledgers.RunStart:
         fingerprint=f"{night.mark}{night.survey.fingerprint}:{night.total}",
         total=len(night.only) if night.mark and night.only is not None else night.total,
         settings=pipeline.settings.model_dump_json(),
-        rungs=tuple((model, pipeline.rung(model).version) for model in request.ladder),
+        rungs=pipeline.rungs(),
     )

@@ -15,7 +15,7 @@ import uvloop
 from llmbatch import ledger as ledgers
 from llmbatch import report as reports
 from llmbatch.atomic import foreign_link, write_text
-from llmbatch.cli import screen
+from llmbatch.cli import quality, screen
 from llmbatch.cli.descriptors import make_room
 from llmbatch.cli.gate import complain, event_log
 from llmbatch.cli.make import usable
@@ -142,7 +142,7 @@ async def _day(shift: Shift, pipeline: Pipeline, renderer: Renderer, signals: Si
             intake = _intake(shift, pipeline, renderer, ledger, run, provider, wired, broker)
             spent, _ = await ledger.ask(lambda con: ledgers.spent(con, run.resumes))
             budget = pipeline.settings.limits.budget_usd
-            gauges = Gauges(wired.in_flight, wired.gate.state, budget_usd=budget, spent_before_usd=spent)
+            gauges = Gauges(wired.in_flight, wired.limits, budget_usd=budget, spent_before_usd=spent)
             status = StatusFile(status_file(shift.ledger_file), tally, gauges, run.run_id, pipeline.name)
             display = choose(sys.stderr, tally, gauges, pipeline.name, quiet=shift.quiet)
             midnight = asyncio.get_running_loop().call_later(
@@ -185,7 +185,7 @@ def _intake(
         ledger=ledger,
         run=run,
         renderer=renderer,
-        judge=Judge(pipeline.schema, pipeline.check),
+        judge=Judge(pipeline.schema, pipeline.check, quality.floor_of(pipeline, quality.ready(pipeline, renderer))),
         provider=provider,
         observer=wired.tally,
         halt=wired.halt,
@@ -196,7 +196,7 @@ def _intake(
     results = Results(pipeline.schema, settings.output.prefix, pipeline.version, _largest(shift, broker))
     rules = Rules(shift.queues, settings.input, shift.max_deliveries, shift.idle_s, shift.limit)
     intake = Intake(engine, broker, results, rules, wired.tally)
-    intake.slots = lambda: wired.gate.concurrency
+    intake.slots = lambda: wired.limits().concurrency
     wired.heard.append(intake.paid)
     if shift.replies is None:
         intake.files = Files(shift.folder, roll_bytes=shift.roll_bytes, roll_s=shift.roll_s)
@@ -216,7 +216,7 @@ def _start(shift: Shift, pipeline: Pipeline) -> ledgers.RunStart:
         pipeline=pipeline.name,
         version=pipeline.version,
         label=pipeline.settings.label,
-        model=request.model,
+        model=request.asked,
         system=request.system,
         params=orjson.dumps(request.params).decode(),
         schema=orjson.dumps(pipeline.schema).decode(),
@@ -226,6 +226,7 @@ def _start(shift: Shift, pipeline: Pipeline) -> ledgers.RunStart:
         fingerprint=f"queue:{time.strftime('%Y-%m-%d', time.gmtime())}:{queue}",
         total=0,
         settings=pipeline.settings.model_dump_json(),
+        rungs=pipeline.rungs(),
     )
 
 
@@ -276,13 +277,13 @@ def _facts(
         ended_at=time.time(),
         price_source=wired.prices.source(),
         label=settings.label,
-        model=settings.request.model,
+        model=settings.request.asked,
         input=(f"{shift.address.shown} {shift.queues.rows}",),
         command=command(),
-        concurrency_final=wired.gate.concurrency,
+        concurrency_final=wired.limits().concurrency,
         limit_changes=tuple(
-            reports.LimitChange(round(change.at, 3), change.what, change.value, change.reason)
-            for change in wired.gate.changes
+            reports.LimitChange(round(change.at, 3), change.what, change.value, change.reason, change.model)
+            for change in wired.changes()
         ),
         budget_usd=settings.limits.budget_usd,
         structured_output=wired.structured_output,

@@ -62,6 +62,10 @@ class Pipeline:
         settings = self.settings.model_copy(update={"request": request})
         return replace(self, settings=settings, version=_version(request, self.prompt, self.schema, self.hooks))
 
+    def rungs(self) -> tuple[tuple[str, str], ...]:
+        """Each model of the ladder, with the prompt version of the requests to it; empty without a ladder."""
+        return tuple((model, self.rung(model).version) for model in self.settings.request.ladder)
+
 
 def load(folder: Path, *, overrides: Sequence[str] = (), use_hooks: bool = True) -> Pipeline:
     """Read and check a pipeline folder.
