@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import duckdb
 
@@ -14,22 +16,49 @@ from llmbatch.types import Row, Status
 from llmbatch.validate import output_of
 
 _FIRST_ANSWERS = 50  #: rows whose answers are read from the ledger at once, before it is known how long they are
-_MOST_ANSWERS = 6_000
-_MOST_CHARS = 4 * 2**20  #: of their raw replies
+_MOST_ANSWERS = 4_000
+_MOST_CHARS = 2 * 2**20  #: of their raw replies
 _VALID = frozenset({Status.DONE, Status.REUSED})
 
 
 def answered_rows(rows: Iterable[Row], con: duckdb.DuckDBPyConnection, run: Run) -> Iterator[tuple[Row, Answer]]:
-    """The rows of a run's input, from its first on, each with how it ended."""
-    answers: dict[int, RowAnswer] = {}
-    size, until = _FIRST_ANSWERS, 0
-    for row in rows:
-        if row.row_no >= until:
-            until = row.row_no + size
-            answers = ledgers.answers_between(con, run, row.row_no, until)
-            chars = sum(len(answer.raw or "") for answer in answers.values())
-            size = max(1, min(_MOST_ANSWERS, size * _MOST_CHARS // max(1, chars)))
-        yield row, _answer(answers.pop(row.row_no, None))
+    """The rows of a run's input, from its first on, each with how it ended.
+
+    Answers are read ahead in a thread that has the connection to itself meanwhile: DuckDB works on another core.
+    """
+    with ThreadPoolExecutor(1, "answers") as pool:
+
+        def read(low: int, size: int) -> Future[_Chunk]:
+            return pool.submit(_read, con, run, low, size)
+
+        chunk = _Chunk(0, 0, {})
+        ahead = read(0, _FIRST_ANSWERS)
+        for row in rows:
+            if row.row_no >= chunk.until:
+                chunk = ahead.result()
+                if row.row_no >= chunk.until:  # rows were left out
+                    chunk = _read(con, run, row.row_no, chunk.size)
+                ahead = read(chunk.until, chunk.next_size)
+            yield row, _answer(chunk.answers.pop(row.row_no, None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Answers read at once."""
+
+    until: int
+    size: int
+    answers: dict[int, RowAnswer]
+
+    @property
+    def next_size(self) -> int:
+        """Rows to read next, so that their replies take about as much memory as they may."""
+        chars = sum(len(answer.raw or "") for answer in self.answers.values())
+        return max(1, min(_MOST_ANSWERS, self.size * _MOST_CHARS // max(1, chars)))
+
+
+def _read(con: duckdb.DuckDBPyConnection, run: Run, low: int, size: int) -> _Chunk:
+    return _Chunk(low + size, size, ledgers.answers_between(con, run, low, low + size))
 
 
 def _answer(found: RowAnswer | None) -> Answer:
