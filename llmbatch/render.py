@@ -36,6 +36,7 @@ class Renderer:
         self._max_chars = pipeline.settings.input.max_chars
         self._truncate = pipeline.settings.input.too_long == "truncate"
         self._model = request.model
+        self._file = pipeline.prompt_file
         self._params: Mapping[str, Json] = request.params
         self._schema = pipeline.schema
         self._system: tuple[Message, ...] = (
@@ -46,7 +47,9 @@ class Renderer:
         try:
             self._env.add_template("prompt", with_factors_checked(pipeline.prompt))
         except minijinja.TemplateError as error:
-            raise PipelineError(f"{pipeline.folder / 'prompt.j2'}:{error.line or 1}: {error.message}") from None
+            raise PipelineError(
+                f"{pipeline.folder / pipeline.prompt_file}:{error.line or 1}: {error.message}"
+            ) from None
         self._used = self.variables()
         self._head, self._tail = self._canonical_frame(request.model)
         self._above = [(model, *self._canonical_frame(model)) for model in request.models[1:]]
@@ -84,7 +87,7 @@ class Renderer:
         try:
             text = self._env.render_template("prompt", **values)
         except minijinja.TemplateError as error:
-            place = f"prompt.j2:{error.line}" if error.line else "prompt.j2"  # a filter of ours knows no line
+            place = f"{self._file}:{error.line}" if error.line else self._file  # a filter of ours knows no line
             raise RenderError("render", f"{place}: {error.message}") from None
         message = {"role": "user", "content": text}
         key = _key(self._head, orjson.dumps(message, option=orjson.OPT_SORT_KEYS), self._tail)

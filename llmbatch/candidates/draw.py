@@ -26,13 +26,13 @@ class Drawing:
     seen: Counter[str] = field(default_factory=Counter)  #: rows by stratum
     kept: dict[str, list[tuple[float, int]]] = field(default_factory=dict)  #: -lot, row_no: those of the lowest lots
 
-    def add(self, row_no: int, stratum: str) -> None:
-        """Take a row into account."""
+    def add(self, row_no: int, stratum: str, key: str | None = None) -> None:
+        """Take a row into account. With ``key`` its lot hangs on that, wherever it stands."""
         if stratum not in self.seen and len(self.seen) >= _MOST_STRATA:
             stratum = _OTHERS
         self.seen[stratum] += 1
         kept = self.kept.setdefault(stratum, [])
-        entry = (-lot(self.seed, row_no), row_no)
+        entry = (-lot(self.seed, row_no if key is None else key), row_no)
         if len(kept) < self.most:
             heapq.heappush(kept, entry)
         else:
@@ -69,7 +69,7 @@ def halves(rows: Iterable[int], seed: int) -> tuple[tuple[int, ...], tuple[int, 
     return shuffled(rows[first::2]), shuffled(rows[not first :: 2])
 
 
-def lot(seed: int, row_no: int) -> float:
-    """A row's lot: a number in [0, 1) that depends on nothing else."""
-    digest = blake2b(f"{seed}:{row_no}".encode(), digest_size=8).digest()
+def lot(seed: int, row: int | str) -> float:
+    """A row's lot, by its number or its key: a number in [0, 1) that depends on nothing else."""
+    digest = blake2b(f"{seed}:{row}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

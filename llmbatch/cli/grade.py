@@ -1,192 +1,205 @@
-"""llmbatch grade: how good the outputs of a stored run are. It sends nothing and changes nothing."""
+"""llmbatch grade: how good the outputs of a stored run are. It sends nothing, unless judges are to be asked."""
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmbatch.cli import flags
-from llmbatch.cli.gate import dumped, shown
-from llmbatch.cli.order import ledger_file
-from llmbatch.cli.reading import reading
-from llmbatch.errors import Exit, InputError, PipelineError, UsageError
+from llmbatch.cli.flags import Json, LedgerFile, PipelineFolder, Prices, Set
+from llmbatch.cli.gate import dumped, note, shown
+from llmbatch.cli.order import Order, refuse_paths
+from llmbatch.errors import Exit, UsageError
 
 if TYPE_CHECKING:
-    import duckdb
-
+    from llmbatch.cli.grading import Grades
+    from llmbatch.cli.side import Look
     from llmbatch.grade import Graded
-    from llmbatch.ledger import Begun
-    from llmbatch.pipeline import Pipeline
-    from llmbatch.sink import Answer
-    from llmbatch.source import Source
-    from llmbatch.types import Json, Row
 
 EXIT_STATUS = """EXIT STATUS
 
 0 graded
 1 fault in llmbatch
 2 mistake in usage, pipeline or input
+4 budget reached, a judge not asked about every row
+6 a judge's provider refused or unreachable
 7 a grader is below its floor
-74 the ledger cannot be read
-75 a run holds the ledger"""
+74 the ledger cannot be read or written
+75 a run holds the ledger
+129, 130, 143 interrupted"""
 
-_MOST_GOLD = 1_000_000  #: rows of a gold file, which are held in memory
+_JUDGES = "Graders that ask a model"
 
 
 def grade(
-    pipeline: flags.PipelineFolder,
+    pipeline: PipelineFolder,
     run: Annotated[
         str | None, typer.Argument(metavar="[RUN]", help="A run_id or its beginning; else the last run.")
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Only N rows, chosen by their keys: the same ones each time.")
+        int | None,
+        typer.Option(
+            min=1, max=20_000, metavar="N", help="Only N rows; each label, and failed rows, have their share."
+        ),
     ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the choice of rows.")] = 0,
     gold: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="JSONL or Parquet with the id column and what is right; joined by id."),
+    ] = None,
+    judge: Annotated[
+        bool,
+        typer.Option(
+            "--judge", help="Ask the judges. Without it, what that would cost is told.", rich_help_panel=_JUDGES
+        ),
+    ] = False,
+    budget: Annotated[
+        str | None, typer.Option(metavar="USD", help="Spend at most this much on judges.", rich_help_panel=_JUDGES)
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSONL or Parquet with the id column and, in a column with the grader's name, what people say.",
+            rich_help_panel=_JUDGES,
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Of pairs: the run with the other answers.", rich_help_panel=_JUDGES),
     ] = None,
     input: Annotated[
         list[str] | None,
         typer.Option("--input", "-i", metavar="FILE", help="The run's input, where it has moved. Repeatable."),
     ] = None,
-    ledger: flags.LedgerFile = None,
-    set_: flags.Set = None,
-    json: flags.Json = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the run's report with these grades as a page.")
+    ] = None,
+    ledger: LedgerFile = None,
+    prices: Prices = None,
+    set_: Set = None,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> int:
     """Grade the outputs of a stored run with the graders that pipeline.toml names now.
 
-    Outputs come from the ledger, rows from the run's input. Nothing is sent and nothing is changed.
+    Outputs come from the ledger, rows from the run's input. Nothing is sent without --judge, and nothing is paid twice.
     """
-    from llmbatch.cli.make import usable
+    from llmbatch.cli import grading, side
 
-    loaded, renderer = usable(pipeline, set_ or ())
-    with reading(ledger or ledger_file(pipeline)) as con:
-        from llmbatch.ledger import begun
-
-        found = begun(con, run or "")
-        if found is None:
-            raise UsageError(f"no run {run or ''} of {pipeline}".replace("  ", " "), hint="see `llmbatch runs`")
-        from llmbatch.cli.quality import ready
-
-        graded = _graded(loaded, ready(loaded, renderer), con, found, input or [], gold, sample)
-    if json:
-        typer.echo(dumped({"run_id": found.run.run_id, "pipeline": loaded.name, "graders": _plain(graded)}))
-    else:
-        typer.echo(shown("\n".join(_text(loaded, found, graded))))
-    return Exit.QUALITY if any(one.below_floor for one in graded) else Exit.OK
-
-
-def _graded(
-    pipeline: Pipeline,
-    graders: dict[str, Any],
-    con: duckdb.DuckDBPyConnection,
-    found: Begun,
-    inputs: list[str],
-    gold: str | None,
-    sample: int | None,
-) -> tuple[Graded, ...]:
-    """Every grader's verdict on the run's rows."""
-    from tempfile import TemporaryDirectory
-
-    from llmbatch.grade import Scores
-    from llmbatch.source import open_source
-
-    told = pipeline.settings.quality.graders
-    if not told:
-        raise PipelineError(f"{pipeline.folder / 'pipeline.toml'} names no graders", hint="see docs/quality.md")
-    scores = {name: Scores(name, told[name].passes, told[name].floor) for name in graders}
-    right = _gold(pipeline, gold) if gold else None
-    with TemporaryDirectory() as spool, open_source(inputs or _inputs(found), Path(spool)) as source:
-        for row, answer in _rows(source, con, found, sample):
-            columns = row.columns if right is None else _with_gold(row, right, pipeline)
-            for name, grader in graders.items():
-                scores[name].add(grader.grade(answer.output, columns), failed=answer.output is None)
-    return tuple(one.graded() for one in scores.values())
-
-
-def _inputs(found: Begun) -> list[str]:
-    if not found.inputs or "-" in found.inputs:
-        raise UsageError(f"what run {found.run.run_id} read is not on disk", hint="name a copy of it with --input")
-    return list(found.inputs)
-
-
-def _rows(
-    source: Source, con: duckdb.DuckDBPyConnection, found: Begun, sample: int | None
-) -> Iterator[tuple[Row, Answer]]:
-    """The rows that were answered or failed; all of them, or a sample of the lowest places."""
-    from itertools import islice
-
-    from llmbatch.cli.answers import answered_rows
-    from llmbatch.grade import place
-    from llmbatch.types import Status
-
-    if source.fingerprint() != found.fingerprint:
-        names = ", ".join(file.name for file in source.files)
-        raise InputError(
-            f"{names} is not what run {found.run.run_id} read: its bytes differ",
-            hint="name the file as it was then with --input",
-        )
-    rows = islice(source.rows(skip_bad=True), found.total)
-    ended = (
-        (row, answer)
-        for row, answer in answered_rows(rows, con, found.run)
-        if answer.status not in (Status.SKIPPED, Status.PENDING)
+    order = Order(
+        pipeline=pipeline,
+        inputs=tuple(input or ()),
+        ledger=ledger,
+        overrides=tuple(set_ or ()),
+        prices=prices,
+        json=json,
+        quiet=quiet,
     )
-    if sample is None:
-        yield from ended
+    refuse_paths(order)
+    wanted = grading.Wanted(run or "", sample, seed, gold, labels, against, judge, _dollars(budget))
+    try:
+        found = grading.grade(order, wanted)
+    except side.Stopped as stopped:
+        return stopped.code
+    if html is not None:
+        _write(html, order, found)
+    _show(found, json=json)
+    return Exit.QUALITY if any(one.below_floor for one in found.graders) else Exit.OK
+
+
+def _dollars(text: str | None) -> Decimal | None:
+    try:
+        dollars = None if text is None else Decimal(text)
+    except InvalidOperation:
+        dollars = Decimal(-1)
+    if dollars is not None and not (dollars.is_finite() and dollars >= 0):
+        raise UsageError(f"--budget {text!r} is no number of dollars", hint="for instance --budget 2.50")
+    return dollars
+
+
+def _show(found: Grades, *, json: bool) -> None:
+    if json:
+        typer.echo(dumped(_plain(found)))
     else:
-        placed = ((place(answer.key, row.row_no), row.row_no, row, answer) for row, answer in ended)
-        yield from ((row, answer) for _, _, row, answer in heapq.nsmallest(sample, placed, key=lambda each: each[:2]))
+        typer.echo(shown("\n".join(_text(found))))
+    for line in found.notes:
+        note(line)
 
 
-def _gold(pipeline: Pipeline, name: str) -> dict[str, dict[str, Json]]:
-    """The rows of a gold file by id."""
-    from tempfile import TemporaryDirectory
+def _write(html: Path, order: Order, found: Grades) -> None:
+    """The report of the graded run as a page, with these grades in place of its own."""
+    from llmbatch import report as reports
+    from llmbatch.atomic import write_text
+    from llmbatch.cli.look import with_judging
+    from llmbatch.cli.reading import reading
+    from llmbatch.ledger import history
 
-    from llmbatch.source import open_source, row_id
-
-    column = pipeline.settings.input.id
-    if column is None:
-        raise UsageError("--gold joins by id, and the pipeline names no id column", hint='[input] id = "..."')
-    right: dict[str, dict[str, Json]] = {}
-    with TemporaryDirectory() as spool, open_source([name], Path(spool)) as source:
-        for row in source.rows():
-            if row.columns.get(column) is None:
-                raise InputError(f"{row.place}: id column {column!r} is missing or null")
-            right[row_id(row, column)] = row.columns
-            if len(right) > _MOST_GOLD:
-                raise InputError(f"{name} has more than {_MOST_GOLD:,} rows", hint="a gold file is held in memory")
-    return right
+    with reading(order.ledger_file) as con:
+        stored = next(night["report"] for night in history(con) if night["run_id"] == found.run_id)
+        facts = with_judging(con, stored) if stored else None
+    if facts is None or facts.get("quality") is None:
+        raise UsageError(f"run {found.run_id} died and has no report to show grades in", hint="grade it without --html")
+    write_text(html, reports.html(reports.with_grades(reports.from_json(facts), found.graders)))
+    typer.echo(f"wrote {html}", err=True)
 
 
-def _with_gold(row: Row, right: dict[str, dict[str, Json]], pipeline: Pipeline) -> dict[str, Json]:
-    """The row with the gold file's gold columns; where it lacks the row, with none."""
-    known = right.get(str(row.columns.get(pipeline.settings.input.id or "")), {})
-    names = {told.gold for told in pipeline.settings.quality.graders.values() if told.gold is not None}
-    return row.columns | {name: known.get(name) for name in names}
-
-
-def _plain(graded: tuple[Graded, ...]) -> Any:
+def _plain(found: Grades) -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(tuple[Any, ...]).dump_python(graded, mode="json")
+    return {
+        "run_id": found.run_id,
+        "pipeline": found.pipeline.name,
+        "graders": TypeAdapter(tuple[Any, ...]).dump_python(found.graders, mode="json"),
+        "asking": [
+            {
+                "grader": look.side.grader,
+                "model": look.side.pipeline.settings.request.model,
+                "rows": len(look.side.rows),
+                "to_ask": look.to_ask,
+                "planned": TypeAdapter(Any).dump_python(look.planned, mode="json"),
+            }
+            for look in found.looks
+        ],
+        "notes": found.notes,
+    }
 
 
-def _text(pipeline: Pipeline, found: Begun, graded: tuple[Graded, ...]) -> Iterator[str]:
+def _text(found: Grades) -> Iterator[str]:
+    yield f"run {found.run_id} of {found.pipeline.name}"
+    for one in found.graders:
+        yield from _grader(one)
+    for look in found.unasked:
+        yield f"\n{look.side.grader}: {_unasked(look)}"
+        yield "  to ask, add --judge, and --budget USD to limit what it may cost"
+
+
+def _grader(one: Graded) -> Iterator[str]:
     from llmbatch.report import quality
 
-    yield f"run {found.run.run_id} of {pipeline.name}"
-    for one in graded:
-        yield f"\n{one.name}: {quality.grade(one)}"
-        if one.details:
-            parts = (f"{name} {value:.3g}" for name, value in one.details.items())
-            yield f"  means: {', '.join(parts)}"
-        if one.wanted_rows is not None and one.wanted_rows > one.rows:
-            yield f"  for +- 2 points: {one.wanted_rows:,} rows"
-        yield from quality.aligned(quality.table(one))
-        if one.agreement is not None:
-            yield f"  most frequent mistakes: {quality.mistakes(one) or 'none'}"
+    yield f"\n{one.name}: {quality.grade(one)}"
+    yield from (f"  {line}" for line in quality.behind(one))
+    if one.details:
+        parts = (f"{name} {value:.3g}" for name, value in one.details.items())
+        yield f"  means: {', '.join(parts)}"
+    if one.wanted_rows is not None and one.wanted_rows > one.rows:
+        yield f"  for +- 2 points: {one.wanted_rows:,} rows"
+    yield from quality.aligned(quality.table(one))
+    if one.agreement is not None:
+        yield f"  most frequent mistakes: {quality.mistakes(one) or 'none'}"
+
+
+def _unasked(look: Look) -> str:
+    """What asking would take."""
+    from llmbatch.report.words import number_of, usd
+
+    rows, plan = len(look.side.rows), look.planned
+    cost = plan.cost_usd if plan is not None else None
+    dollars = "no price is known" if cost is None else f"about {usd(cost.likely)} ({usd(cost.low)} to {usd(cost.high)})"
+    model = look.side.pipeline.settings.request.model
+    return (
+        f"not asked: {model} would get {number_of(rows, 'question')}, {rows - look.to_ask:,} answered before, {dollars}"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,9 @@ from llmbatch.errors import UsageError
 if TYPE_CHECKING:
     import duckdb
 
-    from llmbatch.report import RunReport
+    from llmbatch.report import Judging, RunReport
+
+_NO_NIGHTS = ("compare", "graded")  #: status of runs that are asked for by name only
 
 
 def runs(pipeline: PipelineFolder, ledger: LedgerFile = None, json: Json = False) -> None:
@@ -50,12 +53,12 @@ def report(
 
     with reading(ledger or ledger_file(pipeline)) as con:
         wanted = [n for n in history(con) if n["report"] and n["run_id"].startswith(run or "")]
-        nights = [n for n in wanted if run or n["status"] != "compare"]
+        nights = [n for n in wanted if run or n["status"] not in _NO_NIGHTS]
         if not nights:
             raise UsageError(
                 f"no finished run {run or ''} of {pipeline}".replace("  ", " "), hint="see `llmbatch runs`"
             )
-        facts = nights[0]["report"]
+        facts = with_judging(con, nights[0]["report"])
         if with_text:
             facts = reports.to_json(_with_text(con, reports.from_json(facts)))
     if html is not None:
@@ -65,6 +68,29 @@ def report(
         typer.echo(dumped(facts))
     elif html is None:
         typer.echo(reports.text(reports.from_json(facts), width=screen.width(), color=screen.colored()))
+
+
+def with_judging(con: duckdb.DuckDBPyConnection, facts: dict[str, Any]) -> dict[str, Any]:
+    """A stored report, with what graders that asked a model said of the run last, and what that cost."""
+    from llmbatch import report as reports
+    from llmbatch.ledger import judged_runs
+
+    found: dict[str, list[Any]] = {}
+    for one in judged_runs(con, facts["run_id"]):  # newest first
+        found.setdefault(one.grader, []).append(one)
+    if not found:
+        return facts
+    told = [reports.from_json(one.report).quality for many in found.values() for one in many[:1] if one.report]
+    report = reports.with_grades(reports.from_json(facts), [graded for q in told if q for graded in q.graders])
+    return reports.to_json(replace(report, judging=tuple(_bill(name, many) for name, many in found.items())))
+
+
+def _bill(grader: str, runs: list[Any]) -> Judging:
+    from llmbatch.report import Judging
+
+    unknown = any(one.unpriced for one in runs)
+    dollars = None if unknown else sum((one.usd for one in runs), Decimal(0))
+    return Judging(grader, len(runs), sum(one.attempts for one in runs), dollars)
 
 
 def _with_text(con: duckdb.DuckDBPyConnection, report: RunReport) -> RunReport:

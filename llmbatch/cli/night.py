@@ -63,6 +63,7 @@ class Night:
     only: frozenset[int] | None = None  #: rows that are asked for, by number; the others are passed over
     crew: Crew | None = None  #: makes the calls under --engine ray
     mark: str = ""  #: before the input's fingerprint, of a run that is no night
+    given: tuple[Row, ...] | None = None  #: asked for in place of the input's rows
 
     @property
     def floor(self) -> float:
@@ -71,6 +72,9 @@ class Night:
 
     def rows(self) -> Iterator[Row]:
         """The rows of this run, in order; those that break a rule carry their problem."""
+        if self.given is not None:
+            yield from self.given
+            return
         settings = self.pipeline.settings.input
         for row in islice(self.source.rows(skip_bad=self.order.skip_bad_rows), self.total):
             if self.only is not None and row.row_no not in self.only:

@@ -12,7 +12,7 @@ import orjson
 
 from llmbatch.cli.verdict import bench
 from llmbatch.cli.why import Asked, Why, changed
-from llmbatch.ledger import attempts_of, outcomes_of, request_of, version_of
+from llmbatch.ledger import attempts_of, judged_row, outcomes_of, request_of, version_of
 
 _SHARED = ("model", "system", "params", "schema", "prompt")
 _LAST = ("run_id", "row_no", "row_id", "status", "failure", "reason", "key", "seq")
@@ -40,8 +40,15 @@ def story(con: duckdb.DuckDBPyConnection, row: str, pipeline: Path) -> dict[str,
         "request": request,
         "attempts": attempts,
         "verdicts": judges.remark if judges else None,
+        "judged": [_judged(con, asked) for asked in judged_row(con, last["run_id"], last["row_no"])],
         "runs": [{name: run[name] for name in ("run_id", "status", "failure", "key")} for run in outcomes],
     }
+
+
+def _judged(con: duckdb.DuckDBPyConnection, asked: dict[str, Any]) -> dict[str, Any]:
+    """What a grader's own model was asked about the row, and every attempt."""
+    request, attempts = request_of(con, asked["key"] or ""), attempts_of(con, asked["key"] or "")
+    return {**asked, "request": request, "attempts": [{**attempt, "verdict": None} for attempt in attempts]}
 
 
 def _why(con: duckdb.DuckDBPyConnection, outcomes: list[dict[str, Any]], attempts: list[dict[str, Any]]) -> Why:
@@ -109,6 +116,11 @@ def _lines(facts: dict[str, Any], raw: bool) -> Iterator[str]:
         yield from ("", *_attempt(attempt, raw))
     if facts["verdicts"]:
         yield from ("", facts["verdicts"])
+    for asked in facts["judged"]:
+        failed = f": {asked['failure']}" if asked["failure"] else ""
+        yield from ("", f"grader {asked['grader']} asked in run {asked['run_id']}: {asked['status']}{failed}")
+        for attempt in asked["attempts"]:
+            yield from (f"  {line}" for line in _attempt(attempt, raw))
 
 
 def _attempt(attempt: dict[str, Any], raw: bool) -> Iterator[str]:

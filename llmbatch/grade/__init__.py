@@ -9,6 +9,9 @@ from llmbatch.grade.choose import graders
 from llmbatch.grade.compare import Drift, Past, compare
 from llmbatch.grade.drift import Move
 from llmbatch.grade.gather import Gathered, Rates, closed_lists, place
+from llmbatch.grade.judged import Judged
+from llmbatch.grade.judging import LEAST_LABELS, Asked, judged
+from llmbatch.grade.opinion import Opinion, opinion, schema_of
 from llmbatch.grade.profile import Profile, Signature
 from llmbatch.grade.quality import Quality
 from llmbatch.grade.score import Grader, Score, label_of, text_of
@@ -16,7 +19,9 @@ from llmbatch.grade.scores import Graded, Scores, interval_of
 from llmbatch.grade.stats import Interval
 
 __all__ = [
+    "LEAST_LABELS",
     "Agreement",
+    "Asked",
     "Canary",
     "Confusion",
     "Drift",
@@ -24,8 +29,10 @@ __all__ = [
     "Graded",
     "Grader",
     "Interval",
+    "Judged",
     "LabelScore",
     "Move",
+    "Opinion",
     "Past",
     "Profile",
     "Quality",
@@ -39,7 +46,10 @@ __all__ = [
     "compare",
     "graders",
     "interval_of",
+    "judged",
     "label_of",
+    "opinion",
     "place",
+    "schema_of",
     "text_of",
 ]

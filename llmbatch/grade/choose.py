@@ -11,15 +11,15 @@ from llmbatch.grade.hook import Hook, Python
 from llmbatch.grade.labels import Exact, SetAgreement
 from llmbatch.grade.score import Grader
 from llmbatch.grade.text import Compression, Length, Patterns, RougeL
-from llmbatch.settings import GraderSettings
+from llmbatch.settings import ASKING, GraderSettings
 
 
 def graders(settings: Mapping[str, GraderSettings], hook: Hook | None) -> dict[str, Grader]:
-    """The graders of a pipeline by name. ``hook`` is ``grade`` of hooks.py, if it has one.
+    """The graders of a pipeline that ask nobody, by name. ``hook`` is ``grade`` of hooks.py, if it has one.
 
     Raises PipelineError for a grader of kind "python" without it.
     """
-    return {name: _grader(name, told, hook) for name, told in settings.items()}
+    return {name: _grader(name, told, hook) for name, told in settings.items() if told.kind not in ASKING}
 
 
 def _grader(name: str, told: GraderSettings, hook: Hook | None) -> Grader:
@@ -46,6 +46,8 @@ def _grader(name: str, told: GraderSettings, hook: Hook | None) -> Grader:
                     hint="def grade(output, row) -> float: from 0 to 1",
                 )
             return Python(hook)
+        case "judge" | "similarity":
+            raise AssertionError(f"a grader of kind {told.kind} asks a model")
 
 
 def _compiled(patterns: tuple[str, ...], told: GraderSettings) -> tuple[re.Pattern[str], ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from llmbatch.grade.agreement import Agreement, Pair, agreement
+from llmbatch.grade.judged import Judged
 from llmbatch.grade.score import Score
 from llmbatch.grade.stats import Interval, bootstrap_mean, mean_interval, rows_for_half_width, wilson
 
@@ -32,6 +33,7 @@ class Graded:
     details: Mapping[str, float] = field(default_factory=dict)  #: means of the parts of the score
     agreement: Agreement | None = None  #: where labels are compared
     floor: float | None = None  #: the mean that is wanted
+    judged: Judged | None = None  #: of a grader that asks a judge
 
     @property
     def below_floor(self) -> bool:

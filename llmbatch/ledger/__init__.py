@@ -10,12 +10,14 @@ from llmbatch.ledger.doctor import Diagnosis, Finding, examine
 from llmbatch.ledger.files import remove_leftovers
 from llmbatch.ledger.known import Known, Rejection, known
 from llmbatch.ledger.lock import Lock
+from llmbatch.ledger.opinions import JudgedRun, judged_row, judged_runs, same_rows
 from llmbatch.ledger.past import Asked, Past, past
 from llmbatch.ledger.recall import Recall
 from llmbatch.ledger.repair import Repaired, repair
 from llmbatch.ledger.runs import (
     COMPARED,
     FINISHED,
+    JUDGED,
     Begun,
     Run,
     RunStart,
@@ -41,6 +43,7 @@ from llmbatch.ledger.story import attempts_of, outcomes_of, request_of, version_
 __all__ = [
     "COMPARED",
     "FINISHED",
+    "JUDGED",
     "Asked",
     "BatchRequest",
     "Begun",
@@ -48,6 +51,7 @@ __all__ = [
     "Collected",
     "Diagnosis",
     "Finding",
+    "JudgedRun",
     "Known",
     "Ledger",
     "Lock",
@@ -81,6 +85,8 @@ __all__ = [
     "end",
     "examine",
     "history",
+    "judged_row",
+    "judged_runs",
     "known",
     "matched_by",
     "outcome_of",
@@ -92,6 +98,7 @@ __all__ = [
     "request_of",
     "run_ids",
     "run_named",
+    "same_rows",
     "scratch",
     "seq_before_night",
     "sizes",

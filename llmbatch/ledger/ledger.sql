@@ -129,10 +129,10 @@ where not exists (select 1 from prompt_versions where version = ?);
 select coalesce(max(run_no), 0) from runs;
 
 -- name: last_run
--- Runs of candidates (compare) are no nights: nothing goes on with them, and they hide no night that stopped.
+-- Runs of candidates (compare) and of judges are no nights: nothing goes on with them, and they hide no night that stopped.
 select r.run_no, r.fingerprint, r.prompt_version, r.resumes, e.status
 from runs r left join run_ends e using (run_no)
-where not starts_with(r.fingerprint, 'compare:') order by r.run_no desc limit 1;
+where not regexp_matches(r.fingerprint, '^(compare|judge):') order by r.run_no desc limit 1;
 
 -- name: seq_before_night
 -- The last attempt before the first of the $night's runs that followed the last of them that ended below its floor.
@@ -240,7 +240,7 @@ where v.model = $model order by e.run_no desc limit $most;
 
 -- name: last_night
 select max(r.run_no) from runs r left join run_ends e using (run_no)
-where r.run_no <= ? and e.status is distinct from 'probe' and not starts_with(r.fingerprint, 'compare:');
+where r.run_no <= ? and e.status is distinct from 'probe' and not regexp_matches(r.fingerprint, '^(compare|judge):');
 
 -- name: sighted
 create or replace temp table sighted (row_id varchar, key blob, kind varchar);
@@ -287,7 +287,7 @@ select run_no, run_id from runs;
 -- name: begun
 select run_no, run_id, resumes, fingerprint, total, json_extract_string(e.report, '$.input[*]')
 from runs left join run_ends e using (run_no) where starts_with(run_id, $run_id)
-    and ($run_id <> '' or not starts_with(fingerprint, 'compare:')) order by run_no desc limit 1;
+    and ($run_id <> '' or not regexp_matches(fingerprint, '^(compare|judge):')) order by run_no desc limit 1;
 
 -- name: run_history
 select r.run_id, r.started_at, r.prompt_version, r.input, r.total, e.ended_at, e.status, e.exit_code, e.report
@@ -296,7 +296,7 @@ from runs r left join run_ends e using (run_no) order by r.run_no desc;
 -- name: reports_before
 -- The newest $most runs before a run that have a report, newest first.
 select r.run_id, e.report from runs r join run_ends e using (run_no)
-where r.run_no < $run and not starts_with(r.fingerprint, 'compare:') order by r.run_no desc limit $most;
+where r.run_no < $run and not regexp_matches(r.fingerprint, '^(compare|judge):') order by r.run_no desc limit $most;
 
 -- name: paid_by_version
 -- What each prompt version cost over all its runs, newest first.
@@ -306,7 +306,7 @@ with paid as (select run_no, count(*) filter (where outcome = 'answered') as ans
 select v.version, any_value(v.label), count(*), coalesce(sum(answers), 0)::bigint, coalesce(sum(dollars), 0),
        coalesce(sum(unpriced), 0)::bigint
 from prompt_versions v join runs r on r.prompt_version = v.version left join paid using (run_no)
-group by v.version order by max(r.run_no) desc limit $most;
+where not starts_with(r.fingerprint, 'judge:') group by v.version order by max(r.run_no) desc limit $most;
 
 -- name: died_runs
 -- What runs without an end had done: rows by status, and dollars.
@@ -324,9 +324,28 @@ from runs r join open_runs using (run_no) left join paid using (run_no);
 select r.run_id, r.run_no, r.prompt_version, r.started_at, r.input, o.row_no, o.row_id, o.status, o.failure, o.reason,
     lower(hex(o.key)) as key, o.seq
 from outcomes o join runs r using (run_no)
-where o.row_id = $row or (o.row_no = try_cast($row as bigint)
-    and not exists (select 1 from outcomes i where i.row_id = $row))
+where not starts_with(r.fingerprint, 'judge:') and (o.row_id = $row or (o.row_no = try_cast($row as bigint)
+    and not exists (select 1 from outcomes i where i.row_id = $row)))
 order by o.run_no desc limit $most;
+
+-- name: judged_runs
+-- The runs in which graders asked their own models about a run, newest first. Their fingerprints begin judge:RUN_ID:
+select r.run_no, r.run_id, r.fingerprint, e.report, coalesce(sum(a.cost_usd), 0), count(a.seq),
+    count(*) filter (where a.outcome = 'answered' and a.cost_usd is null)
+from runs r left join run_ends e using (run_no) left join attempts a using (run_no)
+where starts_with(r.fingerprint, 'judge:' || $run_id || ':') group by all order by r.run_no desc;
+
+-- name: judged_row
+-- What a run's graders asked about one of its rows: half of row_no is the row, the rest tells the questions apart.
+select r.run_id, split_part(r.fingerprint, ':', 3) as grader, o.row_no % 2 as question, o.status, o.failure,
+    o.reason, lower(hex(o.key)) as key
+from outcomes o join runs r using (run_no)
+where starts_with(r.fingerprint, 'judge:' || $run_id || ':') and o.row_no // 2 = $row_no
+qualify row_number() over (partition by grader, question, key order by r.run_no desc) = 1 order by grader, question, r.run_no;
+
+-- name: same_rows
+select a.row_no, b.row_no from outcomes a join outcomes b on case when $by_id then a.row_id = b.row_id else a.row_no = b.row_no end
+where a.run_no = $a and b.run_no = $b and a.row_no in (select unnest($rows::bigint[]));
 
 -- name: version_of
 select model, system, params, schema, prompt, label from prompt_versions where version = ?;

@@ -18,6 +18,8 @@ from llmbatch.ledger.statements import statements
 FINISHED = frozenset({"finished", "too_many_failed", "quality_failed"})
 #: how the fingerprint of a candidate's run begins: it is no night, so none goes on with it or is compared with it
 COMPARED = "compare:"
+#: likewise of a run in which a grader asks its own model; then come the run that is graded and the grader's name
+JUDGED = "judge:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +97,12 @@ def begin(con: duckdb.DuckDBPyConnection, start: RunStart) -> Run:
 def upcoming(con: duckdb.DuckDBPyConnection, fingerprint: str, version: str) -> tuple[int, tuple[int, ...], int | None]:
     """What a run over this input would be: its number, the unfinished runs that it goes on with, last night's run.
 
-    A probe is an unfinished run, and never last night's. A candidate's run is neither, and hides none that stopped.
+    A probe is an unfinished run, and never last night's. A candidate's run or a judge's is neither, and hides none that
+    stopped.
     """
     (newest,) = con.execute(statements()["newest_run"]).fetchone() or (0,)
     last = con.execute(statements()["last_run"]).fetchone()
-    if last is None or fingerprint.startswith(COMPARED):
+    if last is None or fingerprint.startswith((COMPARED, JUDGED)):
         return newest + 1, (), None
     last_no, its_fingerprint, its_version, earlier, status = last
     goes_on = status not in FINISHED and (its_fingerprint, its_version) == (fingerprint, version)

@@ -41,6 +41,7 @@ class Pipeline:
     version: str  #: the prompt version: hash of [request], prompt, schema and hooks
     grade: Grade | None = None  #: ``grade(output, row) -> score`` from hooks.py
     prices_from: str = "pipeline [prices]"  #: where settings.prices were written, for a person
+    prompt_file: str = "prompt.j2"  #: in the folder
 
     def with_prices(self, path: Path) -> Pipeline:
         """The same pipeline with the prices of a file, which count before its own. Raises PipelineError."""
@@ -65,6 +66,19 @@ class Pipeline:
     def rungs(self) -> tuple[tuple[str, str], ...]:
         """Each model of the ladder, with the prompt version of the requests to it; empty without a ladder."""
         return tuple((model, self.rung(model).version) for model in self.settings.request.ladder)
+
+    def aside(self, settings: Settings, prompt: str, schema: Mapping[str, Json], file: str) -> Pipeline:
+        """What a grader asks a model of its own: the same name and prices, another request. Raises PipelineError."""
+        template.refuse_unbounded(prompt, self.folder / file)
+        version = _version(settings.request.model_dump(mode="json"), prompt, schema, None)
+        return replace(
+            self, settings=settings, prompt=prompt, schema=schema, check=None, grade=None, hooks=None, version=version,
+            prompt_file=file,
+        )  # fmt: skip
+
+    def read(self, name: str) -> str:
+        """The text of a file in the folder. Raises PipelineError."""
+        return _read(self.folder / name)
 
 
 def load(folder: Path, *, overrides: Sequence[str] = (), use_hooks: bool = True) -> Pipeline:

@@ -2,7 +2,7 @@
 
 from llmbatch.report.bill import per_1000
 from llmbatch.report.build import RunFacts, build
-from llmbatch.report.details import PastRun
+from llmbatch.report.details import Judging, PastRun
 from llmbatch.report.model import (
     Changes,
     DollarRange,
@@ -13,6 +13,7 @@ from llmbatch.report.model import (
     VersionCost,
     from_json,
     to_json,
+    with_grades,
 )
 from llmbatch.report.page import html
 from llmbatch.report.terminal import text
@@ -20,6 +21,7 @@ from llmbatch.report.terminal import text
 __all__ = [
     "Changes",
     "DollarRange",
+    "Judging",
     "LimitChange",
     "PastRun",
     "Planned",
@@ -33,4 +35,5 @@ __all__ = [
     "per_1000",
     "text",
     "to_json",
+    "with_grades",
 ]

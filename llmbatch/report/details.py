@@ -75,3 +75,13 @@ class PastRun:
     cost_usd: Dollars | None
     per_1000_rows_usd: Dollars | None
     per_1000_done_usd: Dollars | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """What asking a grader's own model about the run cost, all times together. It is not in the run's own bill."""
+
+    grader: str
+    runs: int  #: times that it was asked
+    calls: int  #: attempts of these runs
+    cost_usd: Dollars | None  #: null when a price is unknown

@@ -6,15 +6,15 @@ A field that is null is unknown; it is never a zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from llmbatch.grade import Quality
-from llmbatch.report.details import Dollars, FailedRow, PastRun, RowCalls, Timeline
+from llmbatch.grade import Graded, Quality
+from llmbatch.report.details import Dollars, FailedRow, Judging, PastRun, RowCalls, Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,12 +241,22 @@ class RunReport:
     dearest: tuple[RowCalls, ...] = ()  #: ten, the dearest first
     trend: tuple[PastRun, ...] = ()  #: the last 30 runs before this one that ended, oldest first
     quality: Quality | None = None  #: null when no results were written
+    judging: tuple[Judging, ...] = ()  #: as it stands when the report is shown; empty in report.json
 
     @property
     def reconciles(self) -> bool:
         """Whether every row has exactly one outcome."""
         rows = self.rows
         return rows.total == rows.done + rows.reused + rows.failed + rows.skipped + rows.pending
+
+
+def with_grades(report: RunReport, graders: Sequence[Graded]) -> RunReport:
+    """The report with these grades, in place of those of the same name. One without quality stays as it is."""
+    if report.quality is None:
+        return report
+    new = {graded.name: graded for graded in graders}
+    kept = [new.pop(graded.name, graded) for graded in report.quality.graders]
+    return replace(report, quality=replace(report.quality, graders=(*kept, *new.values())))
 
 
 def to_json(report: RunReport) -> dict[str, Any]:

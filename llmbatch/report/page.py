@@ -76,7 +76,7 @@ def _money(report: RunReport) -> dict[str, Any]:
         "models_total": tables.models_total(report) if len(report.cost.by_model) != 1 else [],
         "tiers": tables.tiers(report),
         "versions": tables.versions(report),
-        "remarks": words.unpriced_remarks(report),
+        "remarks": (*words.unpriced_remarks(report), *words.judging(report)),
         "total": words.total(report),
         "planned": tables.planned(report),
         "plan": charts.plan(report),

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from llmbatch.grade import Canary, Drift, Graded, Interval, LabelScore, Move, Quality
+from llmbatch.grade import LEAST_LABELS, Canary, Drift, Graded, Interval, Judged, LabelScore, Move, Quality
+from llmbatch.grade.profile import Rate
+from llmbatch.grade.stats import wilson
 from llmbatch.report.words import count, number_of, plain, usd
 
 _UNITS = {
@@ -17,6 +19,7 @@ _UNITS = {
     "latency_ms": "ms of latency",
     "micro_usd": "millionths of a dollar a row",
 }
+_QUESTIONS = {"verdict": "right or wrong", "score": "1 to 5", "pair": "pairs"}
 _MOST_MOVES = 8
 _MOST_LABELS = 25
 
@@ -37,13 +40,14 @@ def grades(quality: Quality) -> Iterator[tuple[str, str]]:
         yield "gold rows", canary(quality.canary)
     for graded in quality.graders:
         yield plain(graded.name), grade(graded)
+        yield from ((f"  {plain(graded.name)}", line) for line in behind(graded))
 
 
 def canary(found: Canary) -> str:
     """The gold rows in a line."""
     agreed = f"{count(found.agreed)} of {count(found.rows)} agree ({span(found.interval)})"
     floor = ("BELOW THE FLOOR OF " if found.below else "floor ") + percent(found.floor)
-    cost = "price unknown" if found.cost_usd is None else usd(Decimal(str(found.cost_usd)))
+    cost = _dollars(found.cost_usd)
     undecided = ", too few to tell" * found.undecided
     return f"{agreed}, {floor}{undecided}, {number_of(found.attempts, 'call')}, {cost}"
 
@@ -56,7 +60,7 @@ def grade(graded: Graded) -> str:
     if graded.agreement is not None and set(graded.details) > {"exact"}:
         micro = graded.agreement.micro
         parts.append(f"F1 {percent(micro.f1)} ({span(micro.interval)})")
-    if graded.passed not in (round(graded.mean * graded.rows), 0):
+    if graded.judged is None and graded.passed not in (round(graded.mean * graded.rows), 0):
         parts.append(f"{count(graded.passed)} right")
     if graded.failed:
         parts.append(f"{count(graded.failed)} failed and wrong")
@@ -67,6 +71,47 @@ def grade(graded: Graded) -> str:
     if graded.floor is not None:
         parts.append(("BELOW THE FLOOR OF " if graded.below_floor else "floor ") + percent(graded.floor))
     return ", ".join(parts)
+
+
+def behind(graded: Graded) -> Iterator[str]:
+    """What stands behind a judge's figures, a line each; none of other graders."""
+    found = graded.judged
+    if found is None:
+        return
+    labels = number_of(found.labelled, "label")
+    by = {"judge": "", "labels": f", by {labels}", "prediction-powered": f", put right by {labels}"}[found.method]
+    answers = f"{count(found.asked)} of {number_of(found.answered, 'answer')}"
+    yield f"{_QUESTIONS[found.ask]} by {plain(found.model)}, {answers}{by}"
+    if found.method != "judge" and found.alone is not None:
+        yield f"the judge alone: {percent(found.alone)} ({span(found.alone_interval)})"
+    if 0 < found.labelled < LEAST_LABELS:
+        yield f"{labels} are too few to put it right by; {LEAST_LABELS} are wanted"
+    yield from _beside_people(found)
+    if found.consistent is not None and found.first is not None and found.consistent.of:
+        first = f"the one that stood first was named in {_rate(found.first)}"
+        yield f"the same in both orders: {_rate(found.consistent)}, the others are ties; {first}"
+    if found.unjudged:
+        without = ", ".join(f"{count(rows)} {name}" for name, rows in found.unjudged.items())
+        yield f"without a valid opinion, and counted as wrong: {without}"
+    if found.calls:
+        yield f"{number_of(found.calls, 'call')} now, {_dollars(found.cost_usd)}"
+
+
+def _beside_people(found: Judged) -> Iterator[str]:
+    if found.agreed is None or found.right_of_right is None or found.wrong_of_wrong is None:
+        return
+    yield f"says what people say in {_rate(found.agreed)} rows"
+    yield f"calls right {_rate(found.right_of_right)} that are, and wrong {_rate(found.wrong_of_wrong)} that are"
+    if found.plug_in is not None:
+        yield f"by these two shares: {percent(found.plug_in.value)} ({span(found.plug_in.interval)})"
+
+
+def _rate(rate: Rate) -> str:
+    return f"{count(rate.count)} of {count(rate.of)}" + (f" ({span(wilson(rate.count, rate.of))})" if rate.of else "")
+
+
+def _dollars(dollars: float | None) -> str:
+    return "price unknown" if dollars is None else usd(Decimal(str(dollars)))
 
 
 def drift(found: Drift) -> Iterator[str]:
@@ -152,6 +197,7 @@ def view(quality: Quality | None) -> dict[str, Any] | None:
         "canary": canary(quality.canary) if quality.canary is not None else None,
         "graders": [_cells(graded) for graded in quality.graders],
         "tables": [_labels(graded) for graded in quality.graders if graded.agreement is not None],
+        "behind": [f"{graded.name}: {line}" for graded in quality.graders for line in behind(graded)],
         "drift": [f"Against the nights before: {comparison(found)}", *changed(found)] if found else [],
         "moves": [_moved(moved) for moved in found.moves] if found else [],
     }

@@ -176,7 +176,7 @@ def cost_remarks(report: RunReport) -> tuple[str, ...]:
         remarks.append(f"Saved by the provider's cache: {usd(cost.saved_by_cache_usd)}")
     if cost.saved_by_tier_usd:
         remarks.append(f"Saved by a cheaper tier: {usd(cost.saved_by_tier_usd)}")
-    return (*remarks, *unpriced_remarks(report))
+    return (*remarks, *unpriced_remarks(report), *judging(report))
 
 
 def unpriced_remarks(report: RunReport) -> tuple[str, ...]:
@@ -193,6 +193,15 @@ def unpriced_remarks(report: RunReport) -> tuple[str, ...]:
         most = "" if cost.possibly_paid_usd is None else f", for {usd(cost.possibly_paid_usd)} at most"
         remarks.append(f"{number_of(lost, 'attempt')} brought nothing and may be on the provider's bill{most}")
     return tuple(remarks)
+
+
+def judging(report: RunReport) -> tuple[str, ...]:
+    """What graders that ask a model cost, beside the total."""
+    return tuple(
+        f"Judging by grader {plain(one.grader)}, beside the total: {usd(one.cost_usd)}, {number_of(one.calls, 'call')}"
+        + (f" in {one.runs} runs" if one.runs > 1 else "")
+        for one in report.judging
+    )
 
 
 def planned(report: RunReport) -> str | None:

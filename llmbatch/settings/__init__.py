@@ -8,18 +8,21 @@ from pydantic import Field, model_validator
 
 from llmbatch.settings.calls import BatchSettings, LimitSettings, ProviderSettings, RaySettings
 from llmbatch.settings.prices import PriceFile, PriceSettings, TierPrice, TierPrices, TokenPrices
-from llmbatch.settings.quality import GRADERS, GraderSettings, QualitySettings
+from llmbatch.settings.quality import ASKING, GRADERS, EmbeddingSettings, GraderSettings, JudgeSettings, QualitySettings
 from llmbatch.settings.request import LADDER_SIGN, RequestSettings
 from llmbatch.settings.table import Dollars, Table
 
 __all__ = [
+    "ASKING",
     "GRADERS",
     "LADDER_SIGN",
     "OFFLINE_MODEL",
     "BatchSettings",
     "BudgetSettings",
+    "EmbeddingSettings",
     "GraderSettings",
     "InputSettings",
+    "JudgeSettings",
     "LimitSettings",
     "OutputSettings",
     "PriceFile",

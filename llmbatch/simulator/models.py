@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from llmbatch.simulator.asked import Asked
 from llmbatch.simulator.brain import BRAINS, Brain
+from llmbatch.simulator.judges import opinion
 from llmbatch.simulator.plan import draw
 from llmbatch.simulator.scenario import Model, Scenario
 from llmbatch.types import Json
@@ -32,6 +33,8 @@ class Playing:
         who = f"{asked.model}:{asked.user_hash}"
         if draw(self._seed, _INVALID, who, len(asked.messages)) < model.invalid_rate:
             return {}
+        if model.judge is not None:
+            return opinion(right, asked, model.judge, self._seed)
         return mistaken(right, asked.schema) if draw(self._seed, _WRONG, who, 0) < model.error_rate else right
 
     def tokens(self, text: str) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from llmbatch.errors import UsageError
 from llmbatch.simulator.batches.tables import Batches, BatchFault, Clock
@@ -161,11 +162,30 @@ class Server(_Table):
     cached_share: float = Field(default=0.0, ge=0, le=1)  #: part of the input tokens counted as cached
 
 
+def _a_pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from None
+    return text
+
+
+class Judging(_Table):
+    """[model.NAME.judge]: the model is a judge, and as often right about answers as it is told."""
+
+    right: Annotated[str, AfterValidator(_a_pattern)]  #: found in the user message when the (first) answer is right
+    second: Annotated[str, AfterValidator(_a_pattern)] | None = None  #: of pairs: when the second one is
+    sensitivity: float = Field(default=1.0, ge=0, le=1)  #: of right answers, those that it calls right
+    specificity: float = Field(default=1.0, ge=0, le=1)  #: of wrong ones, those that it calls wrong
+    prefers_first: float = Field(default=0.0, ge=0, le=1)  #: pairs of which it names the first, whatever they are
+
+
 class Model(_Table):
     """[model.NAME]: how good a model is. One that has no table is as good as the brain."""
 
     error_rate: float = Field(default=0.0, ge=0, le=1)  #: rows about which it is wrong, with a valid answer
     invalid_rate: float = Field(default=0.0, ge=0, le=1)  #: answers that do not fit the schema
+    judge: Judging | None = None
 
 
 class Scenario(_Table):

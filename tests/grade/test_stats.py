@@ -5,6 +5,7 @@ import random
 import pytest
 
 from llmbatch.grade import stats
+from llmbatch.grade.stats.special import normal_quantile, student_quantile
 from llmbatch.grade.stats import special
 
 
@@ -151,8 +152,8 @@ def test_judge_put_right_by_humans() -> None:
     found = stats.prediction_powered(HUMAN, SAME, REST)
     # ppi_py.ppi_mean_ci(..., lam=None) gives 0.718125, 0.4625 to 0.9738, with variances by n in place of n - 1
     assert found.value == pytest.approx(0.718, abs=0.003)
-    assert found.interval.low == pytest.approx(0.4625, abs=0.03)
-    assert found.interval.high == pytest.approx(0.9738, abs=0.03)
+    wider = student_quantile(0.975, 9) / normal_quantile(0.975)  # Student's, for ten labels
+    assert found.interval.half_width == pytest.approx(wider * (0.9738 - 0.4625) / 2, abs=0.03)
     useless = stats.prediction_powered(HUMAN, [1 - y for y in HUMAN], REST)
     assert useless.trust == 0
     assert useless.value == pytest.approx(0.7)
@@ -168,6 +169,18 @@ def test_prediction_powered_covers_the_truth_where_the_judge_is_biased() -> None
         narrower += found.interval.half_width < stats.wilson(round(sum(truth[:100])), 100).half_width
     assert 0.91 <= hits / 400 <= 0.98
     assert narrower > 350
+
+
+@pytest.mark.parametrize("labels", [20, 50])
+def test_few_labels_without_a_mistake_do_not_make_a_judge_that_never_errs(labels: int) -> None:
+    rng, hits = random.Random(labels), 0
+    for _ in range(400):
+        truth = [float(rng.random() < 0.9) for _ in range(labels + 280)]
+        judge = [abs(t - (rng.random() < 0.03)) for t in truth]
+        found = stats.prediction_powered(truth[:labels], judge[:labels], judge[labels:], two_valued=True)
+        hits += found.interval.low <= 0.9 <= found.interval.high
+        assert found.interval.low <= found.value <= found.interval.high
+    assert hits / 400 >= 0.93
 
 
 def test_share_behind_an_imperfect_judge() -> None:

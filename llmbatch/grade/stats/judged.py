@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, variance
 
 from llmbatch.grade.stats.intervals import Interval
-from llmbatch.grade.stats.special import normal_quantile
+from llmbatch.grade.stats.special import normal_quantile, student_quantile
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,12 @@ class Estimate:
 
 
 def prediction_powered(
-    human: Sequence[float], judge_of_same: Sequence[float], judge_of_rest: Sequence[float], level: float = 0.95
+    human: Sequence[float],
+    judge_of_same: Sequence[float],
+    judge_of_rest: Sequence[float],
+    level: float = 0.95,
+    *,
+    two_valued: bool = False,
 ) -> Estimate:
     """The mean that humans would have given: the judge's mean of the rest, put right by its error where humans looked.
 
@@ -29,16 +34,50 @@ def prediction_powered(
     669-674, for a mean; with the weight of A. N. Angelopoulos, J. C. Duchi, T. Zrnic, PPI++ (arXiv:2311.01453), section
     6: a judge that agrees with nobody is not listened to, so it never does worse than the human labels alone. Values
     are in 0..1; the two groups are chosen at random from the same rows. Wants two or more of each.
+
+    The paper's interval is one for many labels. For few it is Student's instead of the normal one; and where both know
+    0 and 1 only (``two_valued``), half a row is added to each of the four ways in which they can agree or not, as in A.
+    Agresti, Y. Min, Simple improved confidence intervals for comparing matched proportions, Statistics in Medicine 24
+    (2005) 729-740: else a judge that was never wrong on 30 labels would be taken for one that never is.
     """
     n, m = len(human), len(judge_of_rest)
-    mean_human, mean_same, mean_rest = fmean(human), fmean(judge_of_same), fmean(judge_of_rest)
+    pairs = [(y, f, 1.0) for y, f in zip(human, judge_of_same, strict=True)]
+    moments = _Moments.of(pairs + [(y, f, 0.5) for y in (0.0, 1.0) for f in (0.0, 1.0)] * two_valued)
+    mean_rest = fmean(judge_of_rest)
     spread = variance([*judge_of_same, *judge_of_rest])
-    together = sum((y - mean_human) * (f - mean_same) for y, f in zip(human, judge_of_same, strict=True)) / (n - 1)
-    trust = min(1.0, max(0.0, together / ((1 + n / m) * spread))) if spread else 0.0
-    value = mean_human + trust * (mean_rest - mean_same)
-    errors = variance([y - trust * f for y, f in zip(human, judge_of_same, strict=True)])
-    reach = normal_quantile((1 + level) / 2) * math.sqrt(errors / n + trust**2 * variance(judge_of_rest) / m)
-    return _cut(value, reach, trust)
+    trust = min(1.0, max(0.0, moments.together / ((1 + n / m) * spread))) if spread else 0.0
+    centre = moments.human + trust * (mean_rest - moments.judge)
+    errors = moments.spread_human - 2 * trust * moments.together + trust**2 * moments.spread_judge
+    error = math.sqrt(max(0.0, errors) / moments.rows + trust**2 * variance(judge_of_rest) / m)
+    reach = student_quantile((1 + level) / 2, n - 1) * error
+    value = fmean(human) + trust * (mean_rest - fmean(judge_of_same))
+    low, high = (min(1.0, max(0.0, edge)) for edge in (centre - reach, centre + reach))
+    value = min(1.0, max(0.0, value))
+    return Estimate(value, Interval(min(low, value), max(high, value)), trust)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moments:
+    """Of rows that human and judge have valued: means, variances and covariance, by ``rows`` - 1."""
+
+    rows: float
+    human: float
+    judge: float
+    spread_human: float
+    spread_judge: float
+    together: float
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[float, float, float]]) -> _Moments:
+        """From (human, judge, weight)."""
+        rows = sum(weight for _, _, weight in pairs)
+        human, judge = (sum(pair[which] * pair[2] for pair in pairs) / rows for which in (0, 1))
+
+        def moment(one: int, two: int) -> float:
+            means = (human, judge)
+            return sum((p[one] - means[one]) * (p[two] - means[two]) * p[2] for p in pairs) / (rows - 1)
+
+        return cls(rows, human, judge, moment(0, 0), moment(1, 1), moment(0, 1))
 
 
 def rogan_gladen(
