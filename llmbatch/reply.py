@@ -35,7 +35,7 @@ def parse_reply(
     seq: int = -1,
     cost_usd: Decimal | None = None,
 ) -> Reply:
-    """Read an OpenAI ``chat.completion`` body; the rest says how it came.
+    """Read an OpenAI ``chat.completion`` body, or an ``embedding`` in a list; the rest says how it came.
 
     A body whose only fault is half a surrogate pair is read with U+FFFD in its place. Token counts that no
     server can mean (negative, above 10^9, zero for a prompt, zero for an answer with text) leave ``usage`` None.
@@ -46,7 +46,8 @@ def parse_reply(
     if not raw.isascii():
         raw = _encodable(raw)
     body = _object(raw)
-    choice = _first_choice(body)
+    embedding = body.get("object") == "list"
+    choice = _embedding(body) if embedding else _first_choice(body)
     message = choice.get("message")
     if not isinstance(message, dict):
         raise BrokenReply("no message in the answer")
@@ -56,7 +57,7 @@ def parse_reply(
         text,
         _text(choice.get("finish_reason")),
         refusal,
-        _usage(body.get("usage"), answered=bool(text)),
+        _usage(body.get("usage"), answered=bool(text), writes=not embedding),
         _text(body.get("model")),
         _text(body.get("service_tier")),
         _text(body.get("system_fingerprint")),
@@ -72,7 +73,9 @@ def parse_reply(
 
 def text_of(raw: str) -> str | None:
     """The assistant's text in a body that :func:`parse_reply` reads, without the rest. Raises BrokenReply."""
-    message = _first_choice(_object(raw)).get("message")
+    body = _object(raw)
+    choice = _embedding(body) if body.get("object") == "list" else _first_choice(body)
+    message = choice.get("message")
     return _content(message)[0] if isinstance(message, dict) else None
 
 
@@ -129,6 +132,15 @@ def _first_choice(body: dict[str, Any]) -> dict[str, Any]:
     return choices[0]
 
 
+def _embedding(body: dict[str, Any]) -> dict[str, Any]:
+    """The one embedding of a list, as if a model had written it: {"embedding": numbers, or base64 of floats}."""
+    data = body.get("data")
+    if not isinstance(data, list) or not data or not isinstance(data[0], dict) or not data[0].get("embedding"):
+        raise BrokenReply("no embedding in the answer")
+    text = orjson.dumps({"embedding": data[0]["embedding"]}).decode()
+    return {"finish_reason": "stop", "message": {"content": text}}
+
+
 def _content(message: dict[str, Any]) -> tuple[str | None, str | None]:
     """The message's text and refusal; both may also come as parts of the content."""
     content, refusal = message.get("content"), _text(message.get("refusal")) or None
@@ -144,11 +156,11 @@ def _text(value: Json) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _usage(usage: Json, *, answered: bool) -> Usage | None:
+def _usage(usage: Json, *, answered: bool, writes: bool) -> Usage | None:
     if not isinstance(usage, dict):
         return None
-    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-    if not prompt or completion is None or (answered and not completion):
+    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens") if writes else 0)
+    if not prompt or completion is None or (answered and writes and not completion):
         return None
     of_prompt, of_completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     cached = _part(of_prompt, "cached_tokens", prompt) if of_prompt else 0

@@ -62,8 +62,10 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
             yield from keys(PriceSettings, "prices.MODEL.")
         elif name == "graders":
             yield from keys(GraderSettings, "quality.graders.NAME.")
-        elif inspect.isclass(info.annotation) and issubclass(info.annotation, BaseModel):
-            yield from keys(info.annotation, f"{prefix}{name}.")
+        elif prefix.startswith("quality.") and name in ("provider", "limits"):
+            yield f"{prefix}{name}", "none"  # a table like the pipeline's own
+        elif (kind := without_none(info.annotation)) and inspect.isclass(kind) and issubclass(kind, BaseModel):
+            yield from keys(kind, f"{prefix}{name}.")
         else:
             yield prefix + name, default_of(info)
 
@@ -113,7 +115,8 @@ def fields(kind: Any, prefix: str = "") -> Iterator[str]:
 
 def without_none(hint: Any) -> Any:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        (hint,) = (arg for arg in typing.get_args(hint) if arg is not type(None))
+        hints = [arg for arg in typing.get_args(hint) if arg is not type(None)]
+        return hints[0] if len(hints) == 1 else hint
     return hint
 
 

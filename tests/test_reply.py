@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch.reply import BrokenReply, parse_reply
+from llmbatch.reply import BrokenReply, parse_reply, text_of
 from llmbatch.types import Reply, Usage
 
 GOOD_USAGE = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
@@ -82,6 +82,19 @@ def test_what_is_no_answer(raw: str, message: str) -> None:
     with pytest.raises(BrokenReply) as caught:
         parse_reply(raw)
     assert str(caught.value) == message
+
+
+def test_an_embedding_is_read_as_an_answer_that_costs_input_only() -> None:
+    data = [{"object": "embedding", "index": 0, "embedding": "AACAPw=="}]
+    usage = {"prompt_tokens": 8, "total_tokens": 8}
+    body = {"object": "list", "data": data, "model": "embed-1", "usage": usage, "system_fingerprint": "fp_1"}
+    reply = parse(body)
+    assert reply.text == '{"embedding":"AACAPw=="}'
+    assert (reply.usage, reply.model, reply.fingerprint) == (Usage(input=8, output=0), "embed-1", "fp_1")
+    assert text_of(orjson.dumps(body).decode()) == reply.text
+    for broken in ([], None, [{}], [{"embedding": []}]):
+        with pytest.raises(BrokenReply, match="no embedding"):
+            parse({"object": "list", "data": broken})
 
 
 def test_an_error_that_is_null_is_none() -> None:

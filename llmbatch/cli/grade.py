@@ -1,4 +1,4 @@
-"""llmbatch grade: how good the outputs of a stored run are. It sends nothing, unless judges are to be asked."""
+"""llmbatch grade: how good the outputs of a stored run are. It sends nothing without --ask."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ EXIT_STATUS = """EXIT STATUS
 0 graded
 1 fault in llmbatch
 2 mistake in usage, pipeline or input
-4 budget reached, a judge not asked about every row
-6 a judge's provider refused or unreachable
+4 budget reached, not everything asked
+6 provider refused or unreachable
 7 a grader is below its floor
 74 the ledger cannot be read or written
 75 a run holds the ledger
 129, 130, 143 interrupted"""
 
-_JUDGES = "Graders that ask a model"
+_ASKING = "Graders that ask a model"
 
 
 def grade(
@@ -41,35 +41,31 @@ def grade(
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option(
-            min=1, max=20_000, metavar="N", help="Only N rows; each label, and failed rows, have their share."
-        ),
+        typer.Option(min=1, metavar="N", help="Only N rows; each label, and failed rows, have their share."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the choice of rows.")] = 0,
     gold: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="JSONL or Parquet with the id column and what is right; joined by id."),
     ] = None,
-    judge: Annotated[
+    ask: Annotated[
         bool,
-        typer.Option(
-            "--judge", help="Ask the judges. Without it, what that would cost is told.", rich_help_panel=_JUDGES
-        ),
+        typer.Option("--ask", help="Ask them. Without it, what that would cost is told.", rich_help_panel=_ASKING),
     ] = False,
     budget: Annotated[
-        str | None, typer.Option(metavar="USD", help="Spend at most this much on judges.", rich_help_panel=_JUDGES)
+        str | None, typer.Option(metavar="USD", help="Spend at most this much on it.", rich_help_panel=_ASKING)
     ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
             help="JSONL or Parquet with the id column and, in a column with the grader's name, what people say.",
-            rich_help_panel=_JUDGES,
+            rich_help_panel=_ASKING,
         ),
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Of pairs: the run with the other answers.", rich_help_panel=_JUDGES),
+        typer.Option(metavar="RUN", help="Of pairs: the run with the other answers.", rich_help_panel=_ASKING),
     ] = None,
     input: Annotated[
         list[str] | None,
@@ -86,7 +82,7 @@ def grade(
 ) -> int:
     """Grade the outputs of a stored run with the graders that pipeline.toml names now.
 
-    Outputs come from the ledger, rows from the run's input. Nothing is sent without --judge, and nothing is paid twice.
+    Outputs come from the ledger, rows from the run's input. Nothing is sent without --ask, and nothing is paid twice.
     """
     from llmbatch.cli import grading, side
 
@@ -100,7 +96,7 @@ def grade(
         quiet=quiet,
     )
     refuse_paths(order)
-    wanted = grading.Wanted(run or "", sample, seed, gold, labels, against, judge, _dollars(budget))
+    wanted = grading.Wanted(run or "", sample, seed, gold, labels, against, ask, _dollars(budget))
     try:
         found = grading.grade(order, wanted)
     except side.Stopped as stopped:
@@ -174,7 +170,7 @@ def _text(found: Grades) -> Iterator[str]:
         yield from _grader(one)
     for look in found.unasked:
         yield f"\n{look.side.grader}: {_unasked(look)}"
-        yield "  to ask, add --judge, and --budget USD to limit what it may cost"
+        yield "  to ask, add --ask, and --budget USD to limit what it may cost"
 
 
 def _grader(one: Graded) -> Iterator[str]:
@@ -201,5 +197,5 @@ def _unasked(look: Look) -> str:
     dollars = "no price is known" if cost is None else f"about {usd(cost.likely)} ({usd(cost.low)} to {usd(cost.high)})"
     model = look.side.pipeline.settings.request.model
     return (
-        f"not asked: {model} would get {number_of(rows, 'question')}, {rows - look.to_ask:,} answered before, {dollars}"
+        f"not asked: {model} would get {number_of(rows, 'question')}, {rows - look.to_ask:,} of them stored, {dollars}"
     )

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from llmbatch import ledger as ledgers
-from llmbatch.cli import graded, judges, quality, side
+from llmbatch.cli import graded, judges, quality, side, similar
 from llmbatch.cli.make import usable
 from llmbatch.cli.order import Order
 from llmbatch.cli.reading import reading
@@ -21,6 +21,8 @@ from llmbatch.grade import Graded
 from llmbatch.ledger import Begun, Lock
 from llmbatch.pipeline import Pipeline
 from llmbatch.source import open_source
+
+_MOST = 20_000  #: rows whose questions are held in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Wanted:
     gold: str | None = None
     labels: str | None = None
     against: str | None = None
-    judge: bool = False
+    ask: bool = False
     budget: Decimal | None = None
 
 
@@ -61,7 +63,7 @@ def grade(order: Order, wanted: Wanted) -> Grades:
         raise PipelineError(f"{pipeline.folder / 'pipeline.toml'} names no graders", hint="see docs/quality.md")
     graders = quality.ready(pipeline, renderer)
     with ExitStack() as stack:
-        if wanted.judge:
+        if wanted.ask:
             stack.enter_context(Lock(order.ledger_file, wait_s=order.wait_s))
         with reading(order.ledger_file) as con:
             found = _begun(con, wanted.run, order.pipeline)
@@ -94,11 +96,20 @@ def _cases(
     labels: Mapping[str, Mapping[str, dict[str, object]]],
     against: Begun | None,
 ) -> list[judges.Case]:
-    told = stored.pipeline.settings.quality
-    rows = {name: wanted.sample or told.judge.rows for name in judges.names_of(stored.pipeline) if told.judge}
-    found = graded.populations(con, stored, rows, labels)
+    told, rows = stored.pipeline.settings.quality, {}
+    for name, grader in told.graders.items():
+        asked = {"judge": told.judge, "similarity": told.embeddings}.get(grader.kind)
+        if asked is not None:
+            rows[name] = wanted.sample or asked.rows
+    if rows and max(rows.values()) > _MOST:
+        raise UsageError(
+            f"--sample {wanted.sample:,} is more than the {_MOST:,} rows that a grader may ask its model about"
+        )
     return [
-        judges.case(con, stored, name, population, labels.get(name, {}), against) for name, population in found.items()
+        similar.case(con, stored, name, population)
+        if told.graders[name].kind == "similarity"
+        else judges.case(con, stored, name, population, labels.get(name, {}), against)
+        for name, population in graded.populations(con, stored, rows, labels).items()
     ]
 
 
@@ -110,7 +121,7 @@ def _asked(
     looks: Sequence[side.Look],
 ) -> list[Graded]:
     """Of each case its grades: of stored answers, or of those asked for now. All within one budget."""
-    if not wanted.judge:
+    if not wanted.ask:
         ready = [case for case, look in zip(cases, looks, strict=True) if not look.to_ask]
         with reading(order.ledger_file) as con:
             return [case.graded(side.said(con, case.side)) for case in ready]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -30,15 +31,17 @@ _WORDS = {"right": 1.0, "wrong": 0.0}
 
 @dataclass(slots=True)
 class Case:
-    """What one judge grader works on."""
+    """What one grader that asks a model works on."""
 
     name: str
     told: GraderSettings
     population: Population
     side: Side
+    questions: int  #: about each row
+    read: Callable[[Sequence[Mapping[str, Json]]], Opinion]  #: from the valid answers to all of them
     human: dict[int, float] = field(default_factory=dict)  #: labels by row_no
     stale: int = 0  #: labels of an answer that the run does not have
-    settled: dict[int, float] = field(default_factory=dict)  #: of pairs: by row_no, what is known without asking
+    settled: dict[int, float] = field(default_factory=dict)  #: by row_no, what is known without asking
     drawn: frozenset[int] = frozenset()
     same_model: bool = False
 
@@ -49,7 +52,7 @@ class Case:
         known = Asked(
             name=self.name,
             model=self.side.pipeline.settings.request.model,
-            ask=self.told.ask,
+            ask=self.told.ask if self.told.kind == "judge" else "similarity",
             answered=self.population.answered,
             failed=self.population.failed,
             ungraded=self.population.ungraded,
@@ -63,13 +66,13 @@ class Case:
         human, drawn = self.human.get(row_no), row_no in self.drawn
         if row_no in self.settled:
             return Opinion(self.settled[row_no], human=human, drawn=drawn)
-        numbers = (2 * row_no, 2 * row_no + 1)[: 2 if self.told.ask == "pair" else 1]
+        numbers = (2 * row_no, 2 * row_no + 1)[: self.questions]
         answers = [said.get(number, Said(None, "not asked")) for number in numbers]
         outputs = [answer.output for answer in answers if answer.output is not None]
         if len(outputs) < len(numbers):
             failure = next(answer.failure for answer in answers if answer.output is None)
             return Opinion(None, failure or "not asked", human=human, drawn=drawn)
-        return replace(opinion(self.told.ask, outputs), human=human, drawn=drawn)
+        return replace(self.read(outputs), human=human, drawn=drawn)
 
 
 def names_of(pipeline: Pipeline) -> list[str]:
@@ -114,7 +117,8 @@ def case(
             hint='name another run with --against RUN, or the column of a reference answer: gold = "..."',
         )
     side = Side(name, stored.found.run.run_id, _asking(pipeline, told, pipeline.settings.quality.judge), ())
-    made = Case(name, told, population, side, drawn=frozenset(population.drawn))
+    questions = 2 if told.ask == "pair" else 1
+    made = Case(name, told, population, side, questions, partial(opinion, told.ask), drawn=frozenset(population.drawn))
     other = against if told.ask == "pair" else None
     asks = list(_asks(con, stored, made, labels, other))
     made.side = replace(side, rows=rows_of(iter(asks)))

@@ -100,6 +100,8 @@ def settings_of(pipeline: Pipeline, told: JudgeSettings | EmbeddingSettings, sys
     """The grader's own model as a pipeline's settings. Raises UsageError for one that cannot be asked."""
     whole = pipeline.settings
     provider = told.provider if "provider" in told.model_fields_set else whole.provider
+    if isinstance(told, EmbeddingSettings) and provider.kind == "openai":
+        provider = provider.model_copy(update={"kind": "embeddings"})
     if provider.kind == "offline":
         table = "judge" if isinstance(told, JudgeSettings) else "embeddings"
         raise UsageError(

@@ -39,6 +39,8 @@ class WorstCase:
         bounds = [n for name in ("max_completion_tokens", "max_tokens") if type(n := params.get(name)) is int and n > 0]
         answers = params.get("n") or 1
         self.output = max(bounds) * answers if bounds and type(answers) is int else None
+        if settings.provider.kind == "embeddings":
+            self.output = 0
         self.tier = tier or ("flex" if settings.limits.tier == "flex" else params.get("service_tier"))
         self._models = settings.request.models
         self._prices = prices
@@ -69,7 +71,7 @@ def refuse_unbounded(settings: Settings, worst_case: WorstCase, prices: PriceTab
         return
     tier = worst_case.tier
     for model in (one for one in settings.request.models if prices.usd_per_hour(one) is None):
-        if not worst_case.output:
+        if worst_case.output is None:
             raise UsageError(
                 "a budget needs a bound on the answer",
                 hint="set max_completion_tokens in [request] params of pipeline.toml",

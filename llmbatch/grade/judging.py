@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Literal
 
 from llmbatch.grade.judged import Judged
 from llmbatch.grade.opinion import Ask, Opinion
@@ -23,7 +24,7 @@ class Asked:
 
     name: str
     model: str
-    ask: Ask
+    ask: Ask | Literal["similarity"]
     answered: int  #: rows with an answer, and gold where the grader has it
     failed: int  #: rows without a valid answer: wrong, and nobody is asked
     ungraded: int  #: rows without gold
@@ -78,7 +79,8 @@ def _behind(
     if asked.ask == "pair":
         orders = [one for one in opinions if one.consistent is not None]
         consistent = Rate(sum(one.consistent is True for one in orders), len(orders))
-        return replace(known, consistent=consistent, first=Rate(sum(one.first for one in orders), 2 * len(orders)))
+        named = [name for one in orders for name in one.named]
+        return replace(known, consistent=consistent, first=Rate(named.count("first"), len(named)))
     return _beside_labels(known, opinions, part) if asked.ask == "verdict" else known
 
 
@@ -97,9 +99,9 @@ def _beside_labels(known: Judged, opinions: Sequence[Opinion], part: float) -> J
         agreed=Rate(sum(human == said for human, said in pairs), len(pairs)),
         right_of_right=Rate(sum(right), len(right)),
         wrong_of_wrong=Rate(sum(wrong), len(wrong)),
-        plug_in=None if plug_in is None else replace(plug_in, value=plug_in.value * part,
-                                                     interval=_scaled(plug_in.interval, part)),
-    )  # fmt: skip
+        plug_in=None if plug_in is None else plug_in.value * part,
+        plug_in_interval=None if plug_in is None else _scaled(plug_in.interval, part),
+    )
 
 
 def _value(one: Opinion) -> float:

@@ -56,7 +56,7 @@ class Opinion:
     human: float | None = None  #: what a person said of the same answer
     drawn: bool = True  #: False: asked only because it is labelled
     consistent: bool | None = None  #: of pairs: it said the same in both orders
-    first: int = 0  #: of pairs: how often it named the answer that stood first
+    named: tuple[str, ...] = ()  #: of pairs: what it named, first or second, where it was no tie
 
 
 def opinion(ask: Ask, said: Sequence[Mapping[str, Any]]) -> Opinion:
@@ -73,4 +73,4 @@ def opinion(ask: Ask, said: Sequence[Mapping[str, Any]]) -> Opinion:
     values = {"first": 1.0, "tie": 0.5, "second": 0.0}
     consistent = values[straight] == 1 - values[turned]
     value = values[straight] if consistent else 0.5
-    return Opinion(value, consistent=consistent, first=(straight == "first") + (turned == "first"))
+    return Opinion(value, consistent=consistent, named=tuple(one for one in (straight, turned) if one != "tie"))

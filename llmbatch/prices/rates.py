@@ -9,6 +9,7 @@ from decimal import Decimal
 from llmbatch.types import Usage
 
 NOTHING = Decimal(0)
+_UNKNOWN = Decimal("Infinity")  #: of a model that writes nothing, an embedding's
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +45,20 @@ class Rates:
     @property
     def dearest(self) -> Ceiling | None:
         """What a call can cost at most: every token of the dearest kind of its side."""
-        if self.input is None or self.output is None:
+        if self.input is None:
             return None
         dearest_in = max(rate for rate in (self.input, self.cached, self.cache_write) if rate is not None)
-        dearest_out = max(rate for rate in (self.output, self.reasoning) if rate is not None)
+        outputs = [_UNKNOWN] if self.output is None else [self.output]
+        dearest_out = max(*outputs, self.reasoning or NOTHING)
         return Ceiling(self.above, self.call, dearest_in, dearest_out)
 
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """Dollars per call, per input token and per output token, at most, above so many input tokens."""
+    """Dollars per call, per input token and per output token, at most, above so many input tokens.
+
+    ``output`` is infinite where its price is unknown.
+    """
 
     above: int
     call: Decimal
@@ -65,9 +70,10 @@ class Ceiling:
         mine, theirs = (self.call, self.input, self.output), (other.call, other.input, other.output)
         return self.above <= other.above and all(a >= b for a, b in zip(mine, theirs, strict=True))
 
-    def cost(self, input_tokens: int, output_tokens: int) -> Decimal:
-        """Dollars."""
-        return self.call + input_tokens * self.input + output_tokens * self.output
+    def cost(self, input_tokens: int, output_tokens: int) -> Decimal | None:
+        """Dollars; None when output that may come has no price."""
+        dollars = self.call + input_tokens * self.input + (output_tokens * self.output if output_tokens else NOTHING)
+        return dollars if dollars.is_finite() else None
 
 
 @dataclass(frozen=True, slots=True)

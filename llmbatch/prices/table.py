@@ -88,7 +88,8 @@ class PriceTable:
         found = self._ceilings[key]
         if found is None or max_output_tokens is None:
             return None
-        return max(c.cost(input_tokens_bound, max_output_tokens) for c in found if input_tokens_bound > c.above)
+        most = [c.cost(input_tokens_bound, max_output_tokens) for c in found if input_tokens_bound > c.above]
+        return None if None in most else max(dollars for dollars in most if dollars is not None)
 
     def source(self) -> str:
         """Where prices come from, with version and date; "none" when nothing is known."""

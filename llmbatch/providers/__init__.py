@@ -19,6 +19,10 @@ def make(settings: Settings, note: Callable[[str], None]) -> Provider:
 
             forms = of(settings).structured_output
             return OpenAI(settings.provider, timeout_s=settings.limits.attempt_s, note=note, forms=forms)
+        case "embeddings":
+            from llmbatch.providers.openai import Embeddings
+
+            return Embeddings(settings.provider, timeout_s=settings.limits.attempt_s)
         case "offline":
             from llmbatch.providers.offline import Offline
 

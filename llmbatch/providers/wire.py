@@ -99,14 +99,15 @@ class Direct:
 class ThroughSdk:
     """The SDK's own client and transport."""
 
-    def __init__(self, client: openai.AsyncOpenAI) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, path: str = _PATH) -> None:
         self._client = client
+        self._path = path
 
     async def post(self, body: dict[str, Any]) -> Answer:
         """Send."""
         started = time.perf_counter()
         try:
-            response = await self._client.post(_PATH, body=body, cast_to=httpx2.Response)
+            response = await self._client.post(self._path, body=body, cast_to=httpx2.Response)
         except openai.APIStatusError as error:
             response = error.response
         except openai.APIConnectionError as error:

@@ -19,7 +19,7 @@ _UNITS = {
     "latency_ms": "ms of latency",
     "micro_usd": "millionths of a dollar a row",
 }
-_QUESTIONS = {"verdict": "right or wrong", "score": "1 to 5", "pair": "pairs"}
+_QUESTIONS = {"verdict": "right or wrong", "score": "1 to 5", "pair": "pairs", "similarity": "nearness to gold"}
 _MOST_MOVES = 8
 _MOST_LABELS = 25
 
@@ -88,13 +88,13 @@ def behind(graded: Graded) -> Iterator[str]:
         yield f"{labels} are too few to put it right by; {LEAST_LABELS} are wanted"
     yield from _beside_people(found)
     if found.consistent is not None and found.first is not None and found.consistent.of:
-        first = f"the one that stood first was named in {_rate(found.first)}"
-        yield f"the same in both orders: {_rate(found.consistent)}, the others are ties; {first}"
+        yield f"the same in both orders in {_rate(found.consistent)}, the others are ties"
+        yield f"when it named one, it was the first in {_rate(found.first)}"
     if found.unjudged:
         without = ", ".join(f"{count(rows)} {name}" for name, rows in found.unjudged.items())
         yield f"without a valid opinion, and counted as wrong: {without}"
     if found.calls:
-        yield f"{number_of(found.calls, 'call')} now, {_dollars(found.cost_usd)}"
+        yield f"{number_of(found.calls, 'call')} this time, {_dollars(found.cost_usd)}"
 
 
 def _beside_people(found: Judged) -> Iterator[str]:
@@ -102,8 +102,8 @@ def _beside_people(found: Judged) -> Iterator[str]:
         return
     yield f"says what people say in {_rate(found.agreed)} rows"
     yield f"calls right {_rate(found.right_of_right)} that are, and wrong {_rate(found.wrong_of_wrong)} that are"
-    if found.plug_in is not None:
-        yield f"by these two shares: {percent(found.plug_in.value)} ({span(found.plug_in.interval)})"
+    if found.plug_in is not None and found.plug_in_interval is not None:
+        yield f"by these two shares: {percent(found.plug_in)} ({span(found.plug_in_interval)})"
 
 
 def _rate(rate: Rate) -> str:

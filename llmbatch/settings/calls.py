@@ -9,10 +9,17 @@ from pydantic import AfterValidator, Field, model_validator
 from llmbatch.settings.table import Concurrency, Dollars, MaxFailed, Table, from_root_or_home, name_of_variable
 
 
+def _answers(kind: str) -> str:
+    if kind == "embeddings":
+        raise ValueError('"openai" or "offline"')
+    return kind
+
+
 class ProviderSettings(Table):
     """[provider]: where and how; not hashed."""
 
-    kind: Literal["openai", "offline"] = "openai"
+    #: "embeddings" is how graders of similarity ask; no pipeline can
+    kind: Annotated[Literal["openai", "offline", "embeddings"], AfterValidator(_answers)] = "openai"
     base_url: str | None = None
     allow_insecure: bool = False  #: http to another machine
     api_key_env: Annotated[str, AfterValidator(name_of_variable)] = "OPENAI_API_KEY"

@@ -1,14 +1,25 @@
 """An OpenAI-compatible server with scripted faults, for rehearsal, tests and benchmarks.
 
-It answers ``POST /v1/chat/completions``, ``GET /v1/models``, ``/v1/files`` and ``/v1/batches``, and shows at
-``GET /account`` what it was asked and what it would bill. A request's way through it: key and shape -> limits ->
-fault -> slot -> answer -> account -> wire. Batches move by a clock of their own, which may be fast.
+It answers ``POST /v1/chat/completions`` and ``/v1/embeddings``, ``GET /v1/models``, ``/v1/files`` and ``/v1/batches``,
+and shows at ``GET /account`` what it was asked and what it would bill. A request's way through it: key and shape ->
+limits -> fault -> slot -> answer -> account -> wire. Batches move by a clock of their own, which may be fast.
 """
 
 from llmbatch.simulator.account import Account, Served, Sums
 from llmbatch.simulator.batches.tables import BATCH_KINDS, Batches, BatchFault, Clock
 from llmbatch.simulator.run import run
-from llmbatch.simulator.scenario import KINDS, Fault, Latency, Limits, Model, Scenario, Server, built_in, load_scenario
+from llmbatch.simulator.scenario import (
+    KINDS,
+    Fault,
+    Judging,
+    Latency,
+    Limits,
+    Model,
+    Scenario,
+    Server,
+    built_in,
+    load_scenario,
+)
 from llmbatch.simulator.server import Simulator
 
 __all__ = [
@@ -19,6 +30,7 @@ __all__ = [
     "Batches",
     "Clock",
     "Fault",
+    "Judging",
     "Latency",
     "Limits",
     "Model",

@@ -12,7 +12,7 @@ from types import TracebackType
 import orjson
 from aiohttp import web
 
-from llmbatch.simulator import completion, refusals, wire
+from llmbatch.simulator import completion, embeddings, refusals, wire
 from llmbatch.simulator.account import Account, Served
 from llmbatch.simulator.asked import Asked, read
 from llmbatch.simulator.batches.api import BatchApi
@@ -23,6 +23,7 @@ from llmbatch.simulator.models import playing
 from llmbatch.simulator.plan import Plan
 from llmbatch.simulator.scenario import Fault, Scenario
 from llmbatch.simulator.slots import QueueFull, Slots
+from llmbatch.simulator.spoil import BODIES, TEXTS
 from llmbatch.simulator.wire import Answer
 from llmbatch.types import Usage
 
@@ -81,6 +82,7 @@ class Simulator:
         """Listen. Raises OSError when the address is taken."""
         app = web.Application(client_max_size=_LARGEST_REQUEST)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/embeddings", self._embed)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/account", self._show_account)
         app.router.add_routes(self.batches.routes())
@@ -111,6 +113,12 @@ class Simulator:
         return f"http://{self._host}:{self._port}/v1"
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, read)
+
+    async def _embed(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, embeddings.read)
+
+    async def _serve(self, request: web.Request, read: Callable[[bytes], Asked]) -> web.StreamResponse:
         raw = await request.read()
         now = self._clock()
         if self._first_at is None:
@@ -166,6 +174,8 @@ class Simulator:
 
     async def _execute(self, asked: Asked, prompt_tokens: int, fault: Fault | None) -> Answer:
         """Run the model: when it has run, the request is paid, whatever becomes of the answer."""
+        if asked.response_format == embeddings.FORMAT:
+            return Answer(200, embeddings.body(asked, prompt_tokens), usage=Usage(input=prompt_tokens, output=0))
         text, tokens, finish_reason = completion.written(asked, fault, self._brain)
         if delay := self._delay(tokens):
             await asyncio.sleep(delay)
@@ -238,6 +248,8 @@ def _applies(fault: Fault, asked: Asked) -> bool:
     """Whether a fault means anything for this request."""
     if fault.kind == "structured_output_unsupported":
         return asked.response_format in fault.modes
+    if asked.response_format == embeddings.FORMAT and (fault.kind in TEXTS or fault.kind in BODIES):
+        return False  # it has no text to spoil
     if fault.kind == "flex_unavailable":
         return asked.tier == "flex"
     return fault.kind != "ignore_schema" or asked.response_format != "text"

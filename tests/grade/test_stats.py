@@ -5,8 +5,8 @@ import random
 import pytest
 
 from llmbatch.grade import stats
-from llmbatch.grade.stats.special import normal_quantile, student_quantile
 from llmbatch.grade.stats import special
+from llmbatch.grade.stats.special import normal_quantile, student_quantile
 
 
 @pytest.mark.parametrize(

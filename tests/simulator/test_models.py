@@ -1,10 +1,15 @@
 """Models of set quality."""
 
-import orjson
+from typing import Any
 
+import orjson
+import pytest
+
+from llmbatch.simulator import embeddings
 from llmbatch.simulator.asked import Asked, read
+from llmbatch.simulator.form import BadRequest
 from llmbatch.simulator.models import mistaken, playing
-from llmbatch.simulator.scenario import Model, Scenario, Server
+from llmbatch.simulator.scenario import Judging, Model, Scenario, Server
 
 SCHEMA = {
     "type": "object",
@@ -39,3 +44,38 @@ def test_a_mistake_is_another_value_that_the_schema_allows() -> None:
     schema = {"properties": {**SCHEMA["properties"], "free": {"items": {"type": "string"}}}}  # type: ignore[dict-item]
     wrong = mistaken(right, schema)
     assert wrong == {"kind": "b", "tags": ["y"], "n": 2, "yes": False, "text": "not t", "free": ["not z"]}
+
+
+def test_a_judge_errs_as_often_as_it_is_told() -> None:
+    told = Judging(right="is right", second="second one", sensitivity=0.9, specificity=0.7, prefers_first=0.2)
+    brain = playing(Scenario(seed=3, server=Server(brain="echo"), model={"judge": Model(judge=told)}))
+    form = {"verdict": {"enum": ["wrong", "right"]}, "better": {"enum": ["first", "second", "tie"]}}
+    schema = {"type": "object", "properties": {**form, "score": {"type": "integer"}, "reason": {"type": "string"}}}
+
+    def said(words: str, n: int) -> dict[str, Any]:
+        wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+        body = {"model": "judge", "messages": [{"role": "user", "content": f"{n} {words}"}], "response_format": wanted}
+        return brain.answer(read(orjson.dumps(body)))
+
+    right = [said("is right", n) for n in range(2_000)]
+    wrong = [said("is not", n) for n in range(2_000)]
+    assert 0.88 < sum(one["verdict"] == "right" for one in right) / 2_000 < 0.92
+    assert 0.67 < sum(one["verdict"] == "wrong" for one in wrong) / 2_000 < 0.73
+    assert {(one["verdict"], one["score"]) for one in right} == {("right", 5), ("wrong", 1)}
+    assert right == [said("is right", n) for n in range(2_000)]
+    second = [said("second one", n)["better"] for n in range(2_000)]
+    assert 0.2 < second.count("first") / 2_000 < 0.3  # a fifth by its liking, and a few by mistake
+    assert second.count("second") > 1_000
+
+
+def test_embeddings_of_the_same_words_are_near() -> None:
+    def embedded(text: str) -> list[float]:
+        return embeddings.vector(text)
+
+    one, same, other = map(embedded, ("a lost parcel", "parcel lost, a", "an unpaid invoice"))
+    assert one == embedded("a lost parcel")
+    assert sum(a * b for a, b in zip(one, same, strict=True)) > 0.99
+    assert sum(a * b for a, b in zip(one, other, strict=True)) < 0.7
+    for body in (b"{}", b"x", b'{"model": "m", "input": ""}', b'{"model": "m", "input": []}'):
+        with pytest.raises(BadRequest):
+            embeddings.read(body)
