@@ -78,6 +78,7 @@ bench-otel: $(READY) ## what --otel costs an attempt
 
 bench-quality: $(READY) ## how often the comparison of nights cries wolf, and how often it sees a fall (30 minutes)
 	@$(BIN)/python -m tests.bench.quality
+	@$(BIN)/python -m tests.bench.judges
 
 bench-compare: $(READY) ## how often compare names the right model, and how often it certifies a bad one (4 minutes)
 	@$(BIN)/python -m tests.bench.compare

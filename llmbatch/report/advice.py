@@ -19,6 +19,12 @@ _WHEN: Mapping[int, str] = {
     Exit.QUALITY: "When prompt or model are mended",
     Exit.STORAGE: "When the files are whole and have room",
 }
+_NOTHING_AGAIN = "What is stored is not paid for again."
+#: by status
+_PAID_AGAIN = {
+    "below_floor": "It asks the gold rows again, and pays for them again: their stored answers say how good the model"
+    " was then. What else is stored is not paid for again."
+}
 _CAUSES = {
     "truncated": "the answer was cut off; ask for less, or raise max_tokens (both change every request)",
     "refusal": "the model declined; read the rows, or change the prompt",
@@ -52,7 +58,7 @@ def _resume(report: RunReport) -> tuple[Step, ...]:
         return ()
     first = _WHEN.get(report.exit_code, "To go on")
     rows = f" for the {number_of(pending, 'row')} left" if pending else ""
-    text = f"{first}, run the same command{rows}. What is stored is not paid for again."
+    text = f"{first}, run the same command{rows}. {_PAID_AGAIN.get(report.status, _NOTHING_AGAIN)}"
     return (Step(text, _paste(report.command)),)
 
 

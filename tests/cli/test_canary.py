@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from llmbatch.simulator import Fault
+from llmbatch.simulator import Clock, Fault, Latency, Scenario, Server
 from tests.cli.conftest import Serve, Shell, tickets
+from tests.cli.test_batches import FLAGS
 from tests.cli.test_quality import GRADER, add, echo
 
 CANARY = '\n[quality]\ngold = "gold.jsonl"\nfloor = 0.8\n' + GRADER
@@ -110,3 +111,24 @@ def test_mistakes(shell: Shell, toml: str, rows: list[dict[str, Any]], words: st
     shell.write("in.jsonl", tickets(2))
     done = shell.call("run", "label", "-i", "in.jsonl", "--provider", "offline", expect=2)
     assert words in done.stderr
+
+
+def test_with_batches_gold_rows_are_asked_live_first(shell: Shell, serve: Serve) -> None:
+    """A bad night hands in no batch; a good one pays for its gold rows once, however often it is looked at."""
+    add(shell, CANARY)
+    gold(shell, 30, 10)
+    batches = Scenario(server=Server(brain="echo"), latency=Latency(median_ms=0), clock=Clock(speed=1_000))
+    server = serve(batches)
+    flags = ("-i", "in.jsonl", *FLAGS)
+    shell.write("in.jsonl", tickets(20))
+    low = shell.run(*flags, url=server.base_url, expect=7)
+    assert low["status"] == "below_floor"
+    assert (server.account.total.requests, server.account.by_tier.keys()) == (30, {"default"})
+    gold(shell, 30, 30)
+    left = shell.run(*flags, "--detach", url=server.base_url, expect=None)
+    fetched = shell.run(*flags, url=server.base_url)
+    assert fetched["rows"]["done"] == 20
+    assert left["quality"]["canary"]["attempts"] == 30
+    assert fetched["quality"]["canary"]["agreed"] == 30
+    assert server.account.by_tier["default"].requests == 60  # the failed canary's, and this night's
+    assert server.account.by_tier["batch"].requests == 20

@@ -1,6 +1,7 @@
 """What to do next: only what helps, and commands that can be pasted."""
 
 import shlex
+from dataclasses import replace
 from decimal import Decimal
 
 from llmbatch.report import RunReport, build
@@ -35,6 +36,16 @@ def test_a_run_that_stopped_is_resumed_by_the_same_command() -> None:
         assert step.command == TYPED
         assert "7 rows left" in step.text
     assert "provider answers again" in next_steps(ended(6, pending=1))[0].text
+
+
+def test_gold_rows_that_did_not_agree_are_paid_for_again() -> None:
+    stopped = replace(ended(7, pending=7), status="below_floor")
+    (step,) = next_steps(stopped)
+    assert step.text.startswith(
+        "When prompt or model are mended, run the same command for the 7 rows left. It asks the gold"
+    )
+    assert "pays for them again" in step.text
+    assert "pays" not in next_steps(ended(6, pending=1))[0].text
 
 
 def test_a_full_disk_needs_the_command_again_although_every_row_has_an_outcome() -> None:
