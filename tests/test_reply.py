@@ -92,7 +92,8 @@ def test_an_embedding_is_read_as_an_answer_that_costs_input_only() -> None:
     assert reply.text == '{"embedding":"AACAPw=="}'
     assert (reply.usage, reply.model, reply.fingerprint) == (Usage(input=8, output=0), "embed-1", "fp_1")
     assert text_of(orjson.dumps(body).decode()) == reply.text
-    for broken in ([], None, [{}], [{"embedding": []}]):
+    none: tuple[Any, ...] = ([], None, [{}], [{"embedding": []}])
+    for broken in none:
         with pytest.raises(BrokenReply, match="no embedding"):
             parse({"object": "list", "data": broken})
 

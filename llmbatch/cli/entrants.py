@@ -15,6 +15,7 @@ from llmbatch.cli.wiring import prices_of
 from llmbatch.errors import PipelineError, UsageError
 from llmbatch.pipeline import Pipeline, nearest
 from llmbatch.render import Renderer
+from llmbatch.settings import ASKING
 from llmbatch.types import Usage
 
 
@@ -79,7 +80,13 @@ def _refuse_twins(found: Sequence[Entrant]) -> None:
 
 def deciding(pipeline: Pipeline, wanted: str | None) -> str:
     """The grader that decides: the one named, else the first. Raises PipelineError, UsageError."""
-    names = list(pipeline.settings.quality.graders)
+    told = pipeline.settings.quality.graders
+    names = [name for name, grader in told.items() if grader.kind not in ASKING]
+    if wanted in told and wanted not in names:
+        raise UsageError(
+            f"grader {wanted!r} is asked of another model, and compare asks none",
+            hint="`llmbatch grade` with --ask asks it about a run; --against compares two runs",
+        )
     if not names:
         raise PipelineError(
             f"{pipeline.folder / 'pipeline.toml'} names no grader, so there is nothing to compare candidates by",

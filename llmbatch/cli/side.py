@@ -18,7 +18,7 @@ from llmbatch import ledger as ledgers
 from llmbatch import report as reports
 from llmbatch.cli import ending, quality
 from llmbatch.cli.descriptors import make_room
-from llmbatch.cli.foresight import foresee
+from llmbatch.cli.foresight import foresee, planned_of
 from llmbatch.cli.gate import complain
 from llmbatch.cli.night import Night, answer
 from llmbatch.cli.order import Order
@@ -130,7 +130,7 @@ def look(con: duckdb.DuckDBPyConnection, side: Side) -> Look:
         if seen.kind in (preview.NEW, preview.REASKED) and seen.request and seen.request.key not in asked:
             asked.add(seen.request.key)
             foresight.sizes.add(seen.request)
-    return Look(side, len(asked), foresight.planned())
+    return Look(side, len(asked), planned_of([foresight]))
 
 
 def said(con: duckdb.DuckDBPyConnection, side: Side) -> dict[int, Said]:

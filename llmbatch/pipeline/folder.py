@@ -70,7 +70,7 @@ class Pipeline:
     def aside(self, settings: Settings, prompt: str, schema: Mapping[str, Json], file: str) -> Pipeline:
         """What a grader asks a model of its own: the same name and prices, another request. Raises PipelineError."""
         template.refuse_unbounded(prompt, self.folder / file)
-        version = _version(settings.request.model_dump(mode="json"), prompt, schema, None)
+        version = _version(settings.request, prompt, schema, None)
         return replace(
             self, settings=settings, prompt=prompt, schema=schema, check=None, grade=None, hooks=None, version=version,
             prompt_file=file,

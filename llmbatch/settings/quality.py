@@ -70,6 +70,8 @@ class GraderSettings(Table):
             raise ValueError(f'a grader of kind "{self.kind}" needs {", ".join(missing)}')
         if strange := sorted(told - needs - may):
             raise ValueError(f'a grader of kind "{self.kind}" takes no {", ".join(strange)}')
+        if self.kind in ASKING and self.climb_below is not None:
+            raise ValueError(f'a grader of kind "{self.kind}" asks after the run, too late for climb_below')
         if self.kind == "pattern" and not (self.must or self.must_not):
             raise ValueError('a grader of kind "pattern" needs must or must_not')
         if self.climb_below is not None and self.kind not in _AT_ONCE:

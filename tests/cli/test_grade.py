@@ -280,6 +280,7 @@ def test_who_judges_its_own_answers_is_told(serve: Serve, graded: Ready) -> None
 MISTAKES = [
     (JUDGE.replace("[quality.judge]", "[quality.judges]"), RUBRIC, "did you mean 'quality.judge'"),
     ('[quality.graders.f]\nkind = "judge"\nrubric = "rubric.md"', RUBRIC, "needs [quality.judge] with model"),
+    (JUDGE + "climb_below = 0.5", RUBRIC, "too late for climb_below"),
     (JUDGE, "Is it good?", "does not show what is to be judged: it lacks {{ answer }} or {{ output }}"),
     (JUDGE, "{{ answer }} {{ text }}", "names 'text', which a rubric is not given"),
     (JUDGE, "{{ answer }} {{ reference }}", "the grader names no gold column"),
@@ -312,4 +313,7 @@ def test_mistakes(grading: Grading) -> None:
         "quality.judge.provider.kind=openai",
     )
     assert "a bound on the answer" in grading.call("grade", "label", *url, "--ask", "--budget", "1", expect=2).err
+    candidates = ("compare", "label", "-i", "in.jsonl", "--models", "a,b", *url)
+    assert "names no grader" in grading.call(*candidates, expect=2).err
+    assert "asked of another model" in grading.call(*candidates, "--grader", "fine", expect=2).err
     assert "no number of dollars" in grading.call("grade", "label", "--budget", "much", expect=2).err

@@ -49,10 +49,12 @@ def test_too_few_labels_correct_nothing_and_labels_of_every_row_are_the_answer()
     labelled = [Opinion(1.0, human=float(n % 2)) for n in range(40)]
     few = judged(ASKED, [*labelled[:19], *[Opinion(1.0)] * 21])
     assert few.judged is not None
-    assert (few.judged.method, few.judged.labelled, few.mean) == ("judge", 19, pytest.approx(0.8))
+    assert (few.judged.method, few.judged.labelled) == ("judge", 19)
+    assert few.mean == pytest.approx(0.8)
     whole = judged(ASKED, labelled)
     assert whole.judged is not None
-    assert (whole.judged.method, whole.mean) == ("labels", pytest.approx(0.8 * 0.5))
+    assert whole.judged.method == "labels"
+    assert whole.mean == pytest.approx(0.8 * 0.5)
     extra = [Opinion(0.0, human=0.0, drawn=False)] * 20
     assert judged(ASKED, [*[Opinion(1.0)] * 40, *extra]).judged.alone == pytest.approx(0.8)  # type: ignore[union-attr]
 
