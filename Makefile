@@ -7,7 +7,7 @@ READY := .venv/.ready
 .PHONY: bench-batches campaign-batches help demo test test-all check format lint types campaign campaign-kill campaign-faults campaign-wal \
 	campaign-budget campaign-plan bench bench-cpu \
 	bench-nights bench-start \
-	bench-flow bench-otel bench-quality bench-compare audit lock build clean
+	bench-flow bench-otel bench-quality bench-compare bench-scale audit lock build clean
 
 help: ## print the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -58,7 +58,7 @@ campaign-budget: $(READY) ## 500 random nights under a budget, and 20 that are k
 campaign-plan: $(READY) ## plans against what came, for both shipped pipelines
 	@$(BIN)/python -m tests.campaign.plan
 
-bench: bench-cpu bench-nights bench-start bench-flow bench-otel bench-quality bench-compare bench-batches ## every benchmark below
+bench: bench-cpu bench-nights bench-start bench-flow bench-otel bench-quality bench-compare bench-batches bench-scale ## every benchmark below
 
 bench-cpu: $(READY) ## CPU per row, beside a plain SDK loop, bare aiohttp, litellm and curator
 	@$(BIN)/python -m tests.bench.cpu
@@ -85,6 +85,9 @@ bench-compare: $(READY) ## how often compare names the right model, and how ofte
 
 bench-batches: $(READY) ## 200,000 rows through provider batches: memory, speed, the queue of tokens
 	@$(BIN)/python -m tests.bench.batches
+
+bench-scale: $(READY) ## beyond one machine: Ray workers, their shared limit, workers that are killed (7 minutes)
+	@$(BIN)/python -m tests.bench.scale_ray
 
 audit: $(READY) ## look the locked versions up in the vulnerability database; says so when it cannot be reached
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit || echo "audit: pip-audit could not be installed"

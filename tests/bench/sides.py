@@ -79,6 +79,7 @@ class Case:
     settings: tuple[str, ...] = ()  #: as for ``--set``
     concurrency: str = "auto"  #: of llmbatch
     change: tuple[float, float] | None = None  #: (seconds, requests a minute from then on)
+    flags: tuple[str, ...] = ()  #: of llmbatch
 
 
 def both(case: Case, folder: Path) -> tuple[Side, Side]:
@@ -95,6 +96,7 @@ def llmbatch(case: Case, folder: Path) -> Side:
     shell = Shell(folder)
     shell.write("in.jsonl", case.rows)
     words = ["run", "label", "-i", "in.jsonl", "--quiet", "--max-failed", "100%", "--concurrency", case.concurrency]
+    words += case.flags
     for setting in ("limits.timeout_s=60", *case.settings):
         words += ["--set", setting]
     with _server(case, folder) as url:
