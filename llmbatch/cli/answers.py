@@ -74,4 +74,5 @@ def _answer(found: RowAnswer | None) -> Answer:
         output_of(text_of(raw)) if valid and raw is not None else None,
         None if valid else raw,
         found.asked,
+        found.rung,
     )

@@ -152,6 +152,7 @@ def report_of(
         notes=_notes(night, answered.reason, found),
         trend=trend(con, run),
         quality=found,
+        rung_scores=quality.by_rung(night.gathered),
         planned=wired.planned(),
     )
     report = reports.build(night.tally, facts)

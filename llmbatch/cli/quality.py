@@ -26,6 +26,7 @@ from llmbatch.grade import (
 )
 from llmbatch.ledger import Run
 from llmbatch.pipeline import Pipeline, nearest
+from llmbatch.report import RungScore
 from llmbatch.tally import Tally
 from llmbatch.types import Attempt, Json, Outcome, Reply, Row, Status, Verdict
 from llmbatch.validate import Floor, output_fields
@@ -69,8 +70,8 @@ def floor_of(pipeline: Pipeline, ready: Mapping[str, Grader]) -> Floor | None:
     def low(output: dict[str, Json], columns: dict[str, Json]) -> str | None:
         for name, below in floors.items():
             score = ready[name].grade(output, columns)
-            faulty = score is not None and "faults" in score.details  # the hook's, and no reason to ask a dearer model
-            if score is not None and score.value < below and not faulty:
+            # a fault of hooks.py is no reason to ask a dearer model
+            if score is not None and score.value < below and not score.details.get("faults"):
                 return f"{name} {score.value:.3g} is below {below:.3g}"
         return None
 
@@ -79,7 +80,8 @@ def floor_of(pipeline: Pipeline, ready: Mapping[str, Grader]) -> Floor | None:
 
 def gatherer(pipeline: Pipeline, ready: dict[str, Grader]) -> Gathered:
     """What gathers the run's profile."""
-    return Gathered(ready, pipeline.settings.quality, closed_lists(pipeline.schema))
+    ladder = pipeline.settings.request.ladder
+    return Gathered(ready, pipeline.settings.quality, closed_lists(pipeline.schema), ladder=ladder)
 
 
 def without_gold(rows: Iterator[Row], pipeline: Pipeline) -> Iterator[Row]:
@@ -136,10 +138,22 @@ def graded(pairs: Iterator[tuple[Row, Answer]], gathered: Gathered, rates: Rates
     """The rows on their way to the results, graded as they pass."""
     for row, answer in pairs:
         if answer.status not in _WITHOUT_REPLY:
-            gathered.take(row.columns, answer.output, place(answer.key, row.row_no), asked=answer.asked, rates=rates)
+            where = place(answer.key, row.row_no)
+            gathered.take(row.columns, answer.output, where, asked=answer.asked, rates=rates, rung=answer.rung)
             if answer.asked:
                 gathered.priced(answer.cost_usd)
         yield row, answer
+
+
+def by_rung(gathered: Gathered) -> dict[str, dict[str, RungScore]]:
+    """What the graders say of the rows that ended at each model of the ladder."""
+    found: dict[str, dict[str, RungScore]] = {}
+    for (rung, name), scores in sorted(gathered.by_rung.items()):
+        seen = scores.graded()
+        if seen.mean is not None:
+            score = RungScore(seen.rows, seen.mean, seen.interval.low, seen.interval.high)
+            found.setdefault(gathered.ladder[rung], {})[name] = score
+    return found
 
 
 def conclude(

@@ -54,6 +54,8 @@ class Gathered:
     spreads: dict[str, Counter[int]] = field(default_factory=dict)
     fresh: dict[str, Scores] = field(default_factory=dict)  #: of newly answered rows
     whole: dict[str, Scores] = field(default_factory=dict)  #: of all rows
+    ladder: tuple[str, ...] = ()  #: models, when there are several
+    by_rung: dict[tuple[int, str], Scores] = field(default_factory=dict)  #: of all rows, by where they ended on it
 
     def __post_init__(self) -> None:
         for name in self.graders:
@@ -92,11 +94,13 @@ class Gathered:
 
     # --- rows ----------------------------------------------------------------------------------------------------
 
-    def take(self, row: Columns, output: Output | None, place: float, *, asked: bool, rates: Rates) -> None:
+    def take(
+        self, row: Columns, output: Output | None, place: float, *, asked: bool, rates: Rates, rung: int = 0
+    ) -> None:
         """Count a row that was answered or failed: ``output`` is None when it failed.
 
         ``asked``: this night made a call for it. ``place`` is the row's own number from 0 to 1, the same every night,
-        by which a part of many rows is chosen.
+        by which a part of many rows is chosen. ``rung``: the place of the model that it ended at on the ladder.
         """
         if asked:
             self.rows += 1
@@ -107,6 +111,8 @@ class Gathered:
         if fresh or whole:
             for name, grader in self.graders.items():
                 score = grader.grade(output, row)
+                if whole and self.ladder:
+                    self.by_rung.setdefault((rung, name), Scores(name)).add(score, failed=output is None)
                 for wanted, scores in ((fresh, self.fresh[name]), (whole, self.whole[name])):
                     if wanted:
                         scores.add(score, failed=output is None)

@@ -31,6 +31,7 @@ class RowAnswer:
     raw: str | None
     cost_usd: Decimal | None  #: what this night paid for the row; 0 when a stored reply served it; None if unpriced
     asked: bool = False  #: this night made a call for it
+    rung: int = 0  #: which model of the ladder the row ended at
 
 
 @storage_faults()
@@ -44,6 +45,9 @@ def answers_between(con: duckdb.DuckDBPyConnection, run: Run, low: int, high: in
     serving = {seq: rest for seq, *rest in con.execute(statements()["served_between"], rows).fetchall()}
     long = raw_in_parts(con, [s for s, (*_, outcome, raw) in serving.items() if raw is None and outcome == "answered"])
     paid = {row_no: rest for row_no, *rest in con.execute(statements()["paid_between"], [night, low, high]).fetchall()}
+    left: dict[int, set[int]] = {}  # by row: rungs whose answers did not serve
+    for row_no, number in con.execute(statements()["climbs_between"], rows).fetchall():
+        left.setdefault(row_no, set()).add(number)
     found = {}
     for row_no, status, failure, reason, key, seq in con.execute(statements()["outcomes_between"], rows).fetchall():
         run_no, asked_for, model, _, raw = serving.get(seq, _NOTHING)
@@ -58,8 +62,14 @@ def answers_between(con: duckdb.DuckDBPyConnection, run: Run, low: int, high: in
             long.get(seq) if raw is None else raw,
             _cost(shown, paid.get(row_no)),
             asked=row_no in paid,
+            rung=_ended_at(left[row_no]) if row_no in left else 0,
         )
     return found
+
+
+def _ended_at(left: set[int]) -> int:
+    """The first rung that the row did not leave."""
+    return next(number for number in range(len(left) + 1) if number not in left)
 
 
 def _cost(status: Status, paid: list[Decimal | int | None] | None) -> Decimal | None:

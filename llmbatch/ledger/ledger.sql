@@ -507,7 +507,7 @@ insert into climbs select unnest(?::integer[]), unnest(?::bigint[]), unnest(?::s
     unnest(?::bigint[]), unnest(?::varchar[]), unnest(?::varchar[]);
 
 -- name: climbs_between
-select row_no, lower(hex(key)) from climbs where run_no = ? and row_no >= ? and row_no < ? order by row_no, rung;
+select row_no, rung from climbs where run_no = ? and row_no >= ? and row_no < ?;
 
 -- name: climbs_of
 select rung, lower(hex(key)) as key, seq, failure, reason from climbs where run_no = ? and row_no = ? order by rung;

@@ -16,6 +16,7 @@ from llmbatch.report.model import (
     with_grades,
 )
 from llmbatch.report.page import html
+from llmbatch.report.rungs import RungScore
 from llmbatch.report.terminal import text
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ResumedRun",
     "RunFacts",
     "RunReport",
+    "RungScore",
     "VersionCost",
     "build",
     "from_json",

@@ -13,6 +13,7 @@ from llmbatch.grade import Quality
 from llmbatch.report.below import calls_of, examples_of, timeline_of
 from llmbatch.report.bill import cost_of
 from llmbatch.report.details import PastRun
+from llmbatch.report.ladder import ladder_of
 from llmbatch.report.model import (
     Attempts,
     Changes,
@@ -28,6 +29,7 @@ from llmbatch.report.model import (
     TokenCounts,
     VersionCost,
 )
+from llmbatch.report.rungs import RungScore
 from llmbatch.tally import Histogram, ModelSum, Tally
 from llmbatch.types import Status
 
@@ -63,6 +65,7 @@ class RunFacts:
     by_prompt_version: tuple[VersionCost, ...] = ()
     trend: tuple[PastRun, ...] = ()
     quality: Quality | None = None
+    rung_scores: Mapping[str, Mapping[str, RungScore]] = field(default_factory=dict)  #: by model of the ladder, grader
 
 
 def build(tally: Tally, facts: RunFacts) -> RunReport:
@@ -103,6 +106,7 @@ def build(tally: Tally, facts: RunFacts) -> RunReport:
         dearest=tuple(map(calls_of, tally.extremes.dearest())),
         trend=facts.trend,
         quality=facts.quality,
+        ladder=ladder_of(tally, facts.rung_scores),
     )
 
 

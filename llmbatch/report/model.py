@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from llmbatch.grade import Graded, Quality
 from llmbatch.report.details import Dollars, FailedRow, Judging, PastRun, RowCalls, Timeline
+from llmbatch.report.rungs import Ladder
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +243,7 @@ class RunReport:
     trend: tuple[PastRun, ...] = ()  #: the last 30 runs before this one that ended, oldest first
     quality: Quality | None = None  #: null when no results were written
     judging: tuple[Judging, ...] = ()  #: as it stands when the report is shown; empty in report.json
+    ladder: Ladder | None = None  #: null when one model was asked
 
     @property
     def reconciles(self) -> bool:

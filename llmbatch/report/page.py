@@ -6,7 +6,7 @@ from dataclasses import asdict, is_dataclass
 from importlib.resources import files
 from typing import Any
 
-from llmbatch.report import charts, quality, tables, words
+from llmbatch.report import charts, ladder, quality, tables, words
 from llmbatch.report.advice import next_steps
 from llmbatch.report.model import RunReport
 from llmbatch.report.words import count, share, usd
@@ -65,6 +65,7 @@ def _view(report: RunReport) -> dict[str, Any]:
         "notes": words.notes(report),
         "facts": _facts(report),
         "quality": quality.view(report.quality),
+        "ladder": ladder.view(report.ladder),
         **_money(report),
     }
 

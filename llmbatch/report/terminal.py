@@ -7,7 +7,7 @@ from io import StringIO
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-from llmbatch.report import quality, words
+from llmbatch.report import ladder, quality, words
 from llmbatch.report.advice import next_steps
 from llmbatch.report.charts import trend_words
 from llmbatch.report.model import RunReport
@@ -76,6 +76,8 @@ def _lines(report: RunReport) -> Iterator[tuple[str, str]]:
     yield "Attempts", words.attempts(report)
     yield "Tokens", words.tokens(report)
     yield from _cost(report)
+    if report.ladder is not None:
+        yield from zip(_labels("Ladder"), ladder.lines(report.ladder), strict=False)
     if (plan := words.planned(report)) is not None:
         yield "Planned", plan
     yield "Latency", words.latencies(report)

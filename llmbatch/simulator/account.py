@@ -27,6 +27,7 @@ class Served:
     usage: Usage | None  #: what is billed; None when the model did not run to its end
     delivered: bool  #: the whole answer was handed to a connection that was still open
     tier: str = "default"  #: default, flex, priority or batch: the price
+    played: str | None = None  #: wrong or invalid, where a model of the scenario's was so by its rates
 
 
 @dataclass(slots=True)
@@ -39,6 +40,8 @@ class Sums:
     input: int = 0
     cached: int = 0  #: part of ``input``
     output: int = 0
+    wrong: int = 0  #: paid, and the model was wrong about the row, by the scenario's rates
+    invalid: int = 0  #: paid, and its answer did not fit the schema, by the scenario's rates
 
     def add(self, served: Served) -> None:
         """Count one request."""
@@ -49,6 +52,8 @@ class Sums:
             self.input += usage.input
             self.cached += usage.cached
             self.output += usage.output
+            self.wrong += served.played == "wrong"
+            self.invalid += served.played == "invalid"
 
     def dollars(self, input_price: Decimal, output_price: Decimal, cached_price: Decimal | None = None) -> Decimal:
         """What is billed, at dollars per million tokens. Cached tokens cost as others unless they have a price."""

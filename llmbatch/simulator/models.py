@@ -28,14 +28,23 @@ class Playing:
         Whether a model is wrong about a row is the row's own: asking again does not mend it. Whether its answer is
         invalid is drawn for each ask.
         """
-        right = self._brain.answer(asked)
+        right, played = self._brain.answer(asked), self.played(asked)
+        if played == "invalid":
+            return {}
+        judge = self._models.get(asked.model, Model()).judge
+        if judge is not None:
+            return opinion(right, asked, judge, self._seed)
+        return mistaken(right, asked.schema) if played == "wrong" else right
+
+    def played(self, asked: Asked) -> str | None:
+        """What the model's rates make of a request: wrong, invalid, or None."""
         model = self._models.get(asked.model, Model())
         who = f"{asked.model}:{asked.user_hash}"
         if draw(self._seed, _INVALID, who, len(asked.messages)) < model.invalid_rate:
-            return {}
+            return "invalid"
         if model.judge is not None:
-            return opinion(right, asked, model.judge, self._seed)
-        return mistaken(right, asked.schema) if draw(self._seed, _WRONG, who, 0) < model.error_rate else right
+            return None
+        return "wrong" if draw(self._seed, _WRONG, who, 0) < model.error_rate else None
 
     def tokens(self, text: str) -> int:
         """The brain's count."""

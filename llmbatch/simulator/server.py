@@ -19,7 +19,7 @@ from llmbatch.simulator.batches.api import BatchApi
 from llmbatch.simulator.batches.rows import Rows
 from llmbatch.simulator.buckets import Buckets
 from llmbatch.simulator.form import BadRequest
-from llmbatch.simulator.models import playing
+from llmbatch.simulator.models import Playing, playing
 from llmbatch.simulator.plan import Plan
 from llmbatch.simulator.scenario import Fault, Scenario
 from llmbatch.simulator.slots import QueueFull, Slots
@@ -214,6 +214,7 @@ class Simulator:
                 usage=answer.usage if answer else None,
                 delivered=answer is not None and kind not in wire.LOSING and not wire.gone(request),
                 tier=completion.served_tier(asked) if asked else "default",
+                played=self._brain.played(asked) if asked and isinstance(self._brain, Playing) else None,
             )
         )
         if answer is None:

@@ -27,6 +27,7 @@ class Answer:
     output: dict[str, Json] | None = None  #: validated; None unless done or reused
     last_reply: str | None = None  #: raw text of the last invalid reply of a failed row
     asked: bool = False  #: this night made a call for it
+    rung: int = 0  #: which model of the ladder it ended at
 
 
 @dataclass(frozen=True, slots=True)

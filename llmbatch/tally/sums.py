@@ -174,7 +174,10 @@ class Tally:
         status = outcome.status
         self.rows[status] += 1
         if status is _REUSED:
-            if reply is None or reply.cost_usd is None:
+            if outcome.rungs:
+                self.saved_usd += sum((rung.cost_usd or Decimal(0) for rung in outcome.rungs), Decimal(0))
+                self.saved_unpriced += any(rung.cost_usd is None for rung in outcome.rungs)
+            elif reply is None or reply.cost_usd is None:
                 self.saved_unpriced += reply is not None
             else:
                 self.saved_usd += reply.cost_usd

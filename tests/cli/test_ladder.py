@@ -84,6 +84,55 @@ def test_rows_climb_once_and_a_second_night_pays_for_nothing(ladder: Shell, serv
     assert models == [("large",), ("small",), ("small>large",)]
 
 
+def test_cost_and_quality_by_rung_are_those_of_the_simulators_account(ladder: Shell, serve: Serve) -> None:
+    """The grader sees half of the small model's mistakes, so that it serves wrong answers too."""
+    shell = ladder
+    path = shell.pipeline / "pipeline.toml"
+    path.write_text(
+        path.read_text().replace('kind = "pattern"\nfield = "summary"\nmust_not = ["^not "]', 'kind = "python"')
+    )
+    sees = "def grade(output, row): return not (output['summary'].startswith('not ') and int(row['id'][1:]) % 2)\n"
+    (shell.pipeline / "hooks.py").write_text(sees)
+    server = serve(scenario())
+    rows(shell, 300)
+    report = night(shell, server)
+    small, large = report["ladder"]["rungs"]
+    asked = {model: [s for s in server.account.requests if s.model == model] for model in PRICES}
+    climbed = {served.user_hash for served in asked["large"]}
+    wrong = {served.user_hash for served in asked["small"] if served.played == "wrong"} - climbed
+
+    assert (small["rows"], small["climbed"], small["served"]) == (300, len(climbed), 300 - len(climbed))
+    assert (large["rows"], large["served"], large["climbed"]) == (len(climbed), len(climbed), 0)
+    assert small["why"]["floor"] + small["why"]["schema"] == len(climbed)
+    for model, rung in (("small", small), ("large", large)):
+        sums = server.account.by_model[model]
+        assert (rung["calls"], rung["cost_usd"]) == (sums.requests, float(sums.dollars(PRICES[model], PRICES[model])))
+        assert rung["usd_per_row"] == pytest.approx(rung["cost_usd"] / rung["rows"])
+    right = {
+        "small": 1 - len(wrong) / small["served"],
+        "large": 1 - server.account.by_model["large"].wrong / large["served"],
+    }
+    assert {rung["model"]: rung["scores"]["right"]["mean"] for rung in (small, large)} == pytest.approx(right)
+    assert 0.7 < right["small"] < 0.98
+
+    costs = [rung["usd_per_row"] for rung in (small, large)]
+    assert small["break_even"] == pytest.approx(1 - costs[0] / costs[1])
+    assert report["ladder"]["usd_per_1000_rows"] == pytest.approx(1000 * report["cost"]["total_usd"] / 300)
+    assert report["ladder"]["pays"] is True
+    assert "small pays: " in report["ladder"]["verdict"]
+    page = (shell.folder / "results/label/report.html").read_text()
+    assert report["ladder"]["verdict"] in page
+
+
+def test_a_ladder_that_no_longer_pays_says_so(ladder: Shell, serve: Serve) -> None:
+    shell, server = ladder, serve(scenario())
+    rows(shell, 100)
+    report = night(shell, server, "--set", "prices.large.input=1.2", "--set", "prices.large.output=1.2")
+    assert report["ladder"]["pays"] is False
+    assert "small no longer pays: " in report["ladder"]["verdict"]
+    assert "Ladder " in shell.call("report", "label").stdout
+
+
 def test_a_broken_ladder_is_a_mistake(ladder: Shell, capfd: pytest.CaptureFixture[str]) -> None:
     path = ladder.pipeline / "pipeline.toml"
     text = path.read_text()
