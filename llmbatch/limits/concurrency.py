@@ -24,13 +24,14 @@ _USED = 0.8  #: part of the limit that must be in flight for a round to count
 _CUT = 0.75  #: after a 429, a 503 or timeouts, and the most for latency
 _BORNE = 0.95  #: part of what was too much to go back to, as CUBIC (RFC 9438) does,
 _STAY = 8  #: and to stay at for so many rounds
-_LONGEST_STAY = 64  #: rounds at what a server bears at once
+_FIRST_STAY, _LONGEST_STAY = 1, 64  #: rounds at what a server bears at once
 _AIM = 1.2  #: times the latency of a server without a queue
 _GROW_BELOW = 1.15
 _CUT_ABOVE = 1.35
 _PLAINLY = 2.0  #: times the baseline: cut at once; below, when the next round says so too
 _WORTH = 1.41  #: doubling that makes latency so much longer gives 1.4 times the throughput: go on
 _PROBE = 0.8
+_PACING = 2.0
 _TELLING = 0.7  #: part of the calls to come down to before a cut that does not help is taken back
 _LEAST_DOUBLING, _LEAST, _MOST = 16, 32, 250  #: answers in a round
 _NOISE = 0.1  #: of a round's median that is borne; where latencies spread widely, a round takes more of them
@@ -48,6 +49,10 @@ class Slots(Protocol):
 
     limit: int
 
+    @property
+    def gap_s(self) -> float:
+        """Seconds to keep between calls, so that new slots do not fill all at once; 0 for none."""
+
     def settled(self, call: Admitted, ended: Ended, in_flight: int, now: float) -> bool:
         """A call ended; ``in_flight`` counts it still. Whether this showed that refusals are of too many at once."""
 
@@ -60,6 +65,7 @@ class Fixed:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.gap_s = 0.0
 
     def settled(self, call: Admitted, ended: Ended, in_flight: int, now: float) -> bool:  # noqa: ARG002 - as Slots
         """Nothing to learn."""
@@ -100,6 +106,7 @@ class Adaptive:
         self._baseline = Baseline()
         self._unqueued: list[Sample] = []
         self._borne = 0  #: what the server is thought to bear, from the last time that it was too much
+        self._bears = 0  #: calls at once above which it is thought to refuse any; 0 for none
         self._stay = 0  #: rounds before more is tried
         self._stays = _STAY  #: what it was set to
         self._crowd = Crowd()
@@ -108,7 +115,13 @@ class Adaptive:
         self._usual_faults = 0.0  #: part of the calls, smoothed over rounds
         self._usual_overloads = 0.0
         self._cut_at = -inf
+        self._latency_s = 0.0  #: of the latest answers
         self._round = _Round(now)
+
+    @property
+    def gap_s(self) -> float:
+        """So that calls go at most ``_PACING`` times as fast as the slots come free, as TCP paces its window."""
+        return self._latency_s / (_PACING * self.limit)
 
     def settled(self, call: Admitted, ended: Ended, in_flight: int, now: float) -> bool:
         """Count a call; move the limit when a round is full, or at once when the server has too much to do."""
@@ -119,6 +132,7 @@ class Adaptive:
         round_.ended += 1
         if ended.outcome == "answered":
             self._crowd.answered(call.beside)
+            self._latency_s += (0.1 if self._latency_s else 1.0) * (ended.latency_s - self._latency_s)
             if call.at >= round_.began:
                 round_.samples.append((max(ended.latency_s, _FASTEST_S), ended.output_tokens or 0))
                 if len(round_.samples) >= max(self._least(), 2 * self.limit):
@@ -147,9 +161,9 @@ class Adaptive:
         bears = None if outcome == "timeout" else self._crowd.refused(call.beside)
         if bears is None or bears >= self.limit:
             return False
-        self._stays = min(2 * self._stays, _LONGEST_STAY) if bears == self._borne else _STAY
+        self._stays = min(2 * self._stays, _LONGEST_STAY) if bears == self._bears else _FIRST_STAY
         self._phase, self._cut_at = "steady", now
-        self._borne, self._stay = bears, self._stays
+        self._borne, self._bears, self._stay = bears, bears, self._stays
         self._move(bears, f"{outcome.replace('_', ' ')} above {bears} at once", now)
         return True
 
@@ -163,7 +177,7 @@ class Adaptive:
             return False
         share = round_.overloads / round_.ended
         self._phase, self._cut_at = "steady", now
-        self._borne, self._stay = int(self.limit * _BORNE), _STAY
+        self._borne, self._bears, self._stay = int(self.limit * _BORNE), 0, _STAY
         self._usual_overloads += 0.2 * (share - self._usual_overloads)
         self._move(int(self.limit * _CUT), f"{share:.0%} {outcome.replace('_', ' ')}", now)
         return False
@@ -231,6 +245,8 @@ class Adaptive:
     def _grow(self, now: float) -> None:
         if self.limit < self._borne:
             self._move(self._borne, "back to what was borne", now)
+        elif 0 < self._bears < self.limit:  # a whole round of more at once was answered: that was not the cause
+            self._move(self.limit + max(1, self.limit // 4), "more at once are answered after all", now)
         elif self._stay:
             self._stay -= 1
         else:

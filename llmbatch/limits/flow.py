@@ -21,6 +21,7 @@ _FAILING = frozenset({"overloaded", "transient", "timeout"})
 _COUNTED = frozenset({"answered", "timeout", "cancelled"})  #: the provider may have counted its tokens
 _KEEPS_PLACE = 3  #: 429s in a row after which a row comes before later ones
 _ALONE = 5  #: 429s in a row, after which the next ones pause nobody while the provider answers others
+_AT_ONCE_S = 0.02  #: what is spaced closer than this goes together: a timer a call would cost more than it brings
 _TOLD_PAUSE_S = 0.5  #: shorter ones are not worth a line
 
 
@@ -38,6 +39,7 @@ class Flow:
         self._probe: Admitted | None = None
         self._sent_back: dict[int, int] = {}  #: rows, and how many 429s they got in a row
         self._silent_since: float | None = None  #: the first fault since the provider last answered
+        self._next_at = -inf  #: of the next call, as slots.gap_s spaces them
         self._changes = changes
 
     @property
@@ -65,8 +67,10 @@ class Flow:
         if len(self._calls) >= self.slots.limit or (self._breaker.is_open and self._probe is not None):
             return inf
         return max(
+            0.0,
             self._breaker.wait(now),
             self._cooldown.wait(now),
+            self._next_at - _AT_ONCE_S - now,
             self._requests.wait(1, now),
             self._tokens.wait(tokens, now),
         )
@@ -80,6 +84,8 @@ class Flow:
         self._calls[id(call)] = call
         self._requests.take(1, now)
         self._tokens.take(tokens, now)
+        self._pace.admitted()
+        self._next_at = max(self._next_at, now) + self.slots.gap_s
         self._cooldown.admitted(self.slots.limit, now)
         return call
 
@@ -92,8 +98,11 @@ class Flow:
     def settle(self, call: Admitted, ended: Ended, now: float) -> None:
         """Learn from a call that ended."""
         again = self._sent_back_again(call, ended)
-        if not again and self.slots.settled(call, ended, len(self._calls), now):
+        crowded = not again and self.slots.settled(call, ended, len(self._calls), now)
+        if crowded:
             self._no_pace(now)
+        if again:
+            self._pace.refused_again(call.at)
         self._free(call)
         if ended.headers:
             self._learn(ended, now)
@@ -103,6 +112,8 @@ class Flow:
         self._tokens.settle(call.tokens, used, now)
         if ended.outcome in _ALIVE:
             self._alive(call, now)
+        elif crowded and ended.retry_after is None:
+            pass  # fewer slots are the answer to that, not a pause
         elif ended.outcome == "rate_limited" and again <= _ALONE:
             self._limited(call, ended, now, tells=not again)
         elif ended.outcome in _FAILING:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-_CALLS = 100  #: that a judgement takes,
-_LEAST_S = 3.0  #: and the time it takes at least
-_MANY = 0.02  #: part of the calls that got a 429
+_THROUGH = 30  #: calls that must have come through to find a limit by,
+_CALLS = 100  #: and calls to try it for;
+_LEAST_S = 3.0  #: the time that either takes at least
+_QUIET = 40  #: calls without a 429 after which none is watched for
+_MANY, _MOST = 0.02, 0.9  #: part of the calls that got a 429: at least, and so many that it is an outage
 _MARGIN = 0.98
 _LONG_PAUSE_S = 5.0  #: who names a long pause has told all there is to know
 _HOLD_S, _LONGEST_HOLD_S = 15.0, 240.0
@@ -27,8 +29,9 @@ class Pace:
         self.per_s: float | None = None
         self._state: Literal["idle", "watching", "trying", "holding"] = "idle"
         self._since = 0.0
-        self._answered = 0
+        self._admitted = 0
         self._limited = 0
+        self._quiet_from = (0, 0.0)  #: calls admitted, and the time, at the latest 429
         self._share = 0.0  #: of 429s before the pace was set
         self._kept = 0.0  #: the rate held longest without a 429
         self._last = 0.0  #: the rate before the latest step
@@ -37,14 +40,25 @@ class Pace:
         self._step = _STEP
         self._deaf_until = 0.0
 
+    def admitted(self) -> None:
+        """A call goes. Refusals come at once, so a call that is still in flight has come through."""
+        self._admitted += 1
+
+    def refused_again(self, admitted_at: float) -> None:
+        """A call got a 429 as its row did before: it may be of the row alone, and counts neither way."""
+        if admitted_at >= self._since:
+            self._admitted -= 1
+
     def answered(self, admitted_at: float, now: float) -> bool:
         """A call was answered; whether ``per_s`` changed."""
         if self._state == "idle" or admitted_at < self._since:
             return False
-        self._answered += 1
+        quiet, since = self._quiet_from
+        if self._state == "watching" and self._admitted - quiet >= _QUIET and now - since >= _LEAST_S:
+            self._state = "idle"
         if self._state == "holding":
             return now >= self._next_at and self._faster(now)
-        return self._judge(now)
+        return self._state == "trying" and self._judge(now)
 
     def limited(self, admitted_at: float, pause_s: float, now: float) -> bool:
         """A call got a 429, which made the pause longer by ``pause_s``; whether ``per_s`` changed."""
@@ -57,23 +71,29 @@ class Pace:
         if admitted_at < self._since:
             return False
         self._limited += 1
-        if self._state == "holding":
-            return self._slower(now)
-        return self._judge(now)
+        self._quiet_from = (self._admitted, now)
+        if self._state == "watching":
+            return self._find(now)
+        return self._slower(now) if self._state == "holding" else self._judge(now)
+
+    def _find(self, now: float) -> bool:
+        """Watching began with a 429, and this is one: between two moments with nothing left, the limit came through."""
+        took, through = now - self._since, self._admitted - self._limited
+        if took < _LEAST_S or through < _THROUGH:
+            return False
+        share = self._limited / self._admitted
+        if not _MANY <= share <= _MOST:
+            self._count_from(now, "watching")
+            return False
+        self._share, self.per_s = share, through / took * _MARGIN
+        self._count_from(now, "trying")
+        return True
 
     def _judge(self, now: float) -> bool:
-        calls, took = self._answered + self._limited, now - self._since
-        if calls < _CALLS or took < _LEAST_S:
+        """Paced for a while: did the 429s stop?"""
+        if self._admitted < _CALLS or now - self._since < _LEAST_S:
             return False
-        share = self._limited / calls
-        if self._state == "watching":
-            if share < _MANY or self._answered < _CALLS / 10:
-                self._state = "idle"
-                return False
-            self._share, self.per_s = share, self._answered / took * _MARGIN
-            self._count_from(now, "trying")
-            return True
-        if share > self._share / 2:
+        if self._limited > self._share / 2 * self._admitted:
             self._deaf_until = now + _DEAF_S
             return self._let_go(now)
         self._hold(now)
@@ -99,7 +119,7 @@ class Pace:
     def _slower(self, now: float) -> bool:
         """Refused at the pace: back between what was held and what was borne; if it was held, watch anew."""
         assert self.per_s is not None
-        if self._limited < 2 or self._limited <= _MANY * (self._answered + self._limited):
+        if self._limited < 2 or self._limited <= _MANY * self._admitted:
             return False
         if self.per_s <= self._kept:
             self._count_from(now, "watching")
@@ -115,4 +135,5 @@ class Pace:
         return had is not None
 
     def _count_from(self, now: float, state: Literal["idle", "watching", "trying", "holding"]) -> None:
-        self._state, self._since, self._answered, self._limited = state, now, 0, 0
+        self._state, self._since = state, now
+        self._admitted, self._limited, self._quiet_from = 0, 0, (0, now)

@@ -143,7 +143,7 @@ def test_finds_what_a_server_bears_that_refuses_more(at_once: int, outcome: str)
 def test_a_limit_a_minute_is_no_limit_on_calls_at_once() -> None:
     server = Server(random.Random(1), per_minute=600, burst=10, sigma=0.3)
     _, gate = measure(server, 60)
-    assert server.count("rate_limited") > 5
+    assert server.count("rate_limited") > 2
     assert not any("at once" in change.reason for change in gate.changes)
 
 

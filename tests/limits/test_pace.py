@@ -12,6 +12,7 @@ def drive(pace: Pace, limit: float, *, seconds: float, start: float = 0.0, eager
         step = 1 / min(pace.per_s or eager, eager)
         now += step
         level = min(limit, level + step * limit)
+        pace.admitted()
         if level >= 1:
             level -= 1
             answered += 1
@@ -55,6 +56,7 @@ def test_lets_go_of_a_pace_that_does_not_help() -> None:
         step = 1 / min(pace.per_s or 40.0, 40.0)
         now += step
         paced += step * (pace.per_s is not None)
+        pace.admitted()
         if rng.random() < 0.05:
             pace.limited(now, 0.5, now)
         else:
@@ -66,15 +68,18 @@ def test_a_few_429s_set_no_pace() -> None:
     pace = Pace()
     for n in range(10_000):
         now = n / 50
+        pace.admitted()
         if n % 200 == 0:
             pace.limited(now, 0.5, now)
-        pace.answered(now, now)
+        else:
+            pace.answered(now, now)
     assert pace.per_s is None
 
 
 def test_a_total_refusal_is_no_rate() -> None:
     pace = Pace()
     for n in range(500):
+        pace.admitted()
         pace.limited(n / 10, 0.5, n / 10)
     assert pace.per_s is None
 
@@ -82,8 +87,10 @@ def test_a_total_refusal_is_no_rate() -> None:
 def test_a_long_pause_that_the_provider_names_is_no_rate() -> None:
     pace = Pace()
     for n in range(300):
+        pace.admitted()
         pace.answered(n / 10, n / 10)
     assert not pace.limited(30.0, 40.0, 30.0)
     for n in range(300):
+        pace.admitted()
         pace.answered(70 + n / 10, 70 + n / 10)
     assert pace.per_s is None
