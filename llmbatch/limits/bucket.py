@@ -91,7 +91,10 @@ class Bucket:
         self._at = now
 
     def _retune(self, now: float) -> None:
-        """Work out rate and burst anew; a bucket that was without a limit starts nearly empty."""
+        """Work out rate and burst anew; a bucket that was without a limit starts nearly empty.
+
+        An old debt is at most a minute's at the new rate, too.
+        """
         if self._rate:
             self._fill(now)
         else:
@@ -103,4 +106,4 @@ class Bucket:
             rates.append(self._paced)
         self._rate = min(rates, default=0.0) / 60
         self._burst = max(1.0, self._rate * _BURST_S / _PART)
-        self._level = min(self._level, self._burst)
+        self._level = max(min(self._level, self._burst), -60 * self._rate)

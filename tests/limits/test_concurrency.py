@@ -147,6 +147,36 @@ def test_a_limit_a_minute_is_no_limit_on_calls_at_once() -> None:
     assert not any("at once" in change.reason for change in gate.changes)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("says", "per_minute", "burst", "most_429s"),
+    [("", 600, 10, 0.02), ("exact", 600, 10, 0.02), ("exact", 6_000, 100, 0.015)],
+)
+def test_a_limit_that_nothing_names_is_found_with_few_429s(
+    says: str, per_minute: float, burst: float, most_429s: float, seed: int
+) -> None:
+    server = Server(random.Random(seed), median_s=0.4, sigma=0.4, per_minute=per_minute, burst=burst, says=says)
+    measure(server, 120)
+    assert server.count("rate_limited") <= most_429s * len(server.ended)
+    assert server.answered(10, 120) >= 0.97 * 110 * per_minute / 60
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_limit_a_minute_is_found_where_answers_are_slow(seed: int) -> None:
+    server = Server(random.Random(seed), median_s=5, sigma=0.4, per_minute=600, burst=10, says="exact")
+    measure(server, 300)
+    assert server.count("rate_limited") <= 0.025 * len(server.ended)
+    assert server.answered(120, 300) >= 0.8 * 180 * 10
+
+
+def test_new_slots_do_not_fill_all_at_once() -> None:
+    server = Server(random.Random(1), median_s=5)
+    measure(server, 40)
+    first, *later = (sum(at <= asked < at + 0.5 for asked in server.asked) for at in range(40))
+    assert first == 8
+    assert max(later) <= 8, "not the 16 of the second doubling"
+
+
 def test_grows_while_nothing_slows_down() -> None:
     _, gate = measure(Server(random.Random(1), sigma=0.3), 20)
     assert gate.concurrency >= 256

@@ -67,7 +67,9 @@ class Server:
     per_token_s: float = 0.0
     per_minute: float | None = None
     burst: float = 600
-    says: str = ""  #: "limit": x-ratelimit headers; "retry": Retry-After on a 429
+    says: str = (
+        ""  #: "limit": x-ratelimit headers; "retry": Retry-After on a 429, of 1 s, or "exact": until there is room
+    )
     fault: Callable[[float, int], str | None] = lambda at, row: None
     asked: list[float] = field(default_factory=list)  #: when each request came
     ended: list[tuple[float, str, float]] = field(default_factory=list)  #: when, outcome, latency
@@ -87,7 +89,7 @@ class Server:
             await self._serve(output_tokens)
         took = clock() - came
         self.ended.append((clock(), outcome, took))
-        retry_after = 1.0 if outcome == "rate_limited" and "retry" in self.says else None
+        retry_after = self._retry_after() if outcome == "rate_limited" else None
         tokens = output_tokens if outcome == "answered" else None
         return Answer(outcome, took, tokens, self._headers(), retry_after, output_tokens or None)
 
@@ -126,6 +128,14 @@ class Server:
         level = self.burst if self._level is None else self._level
         self._level = min(self.burst, level + (now - self._at) * self.per_minute / 60)
         self._at = now
+
+    def _retry_after(self) -> float | None:
+        if "exact" not in self.says:
+            return 1.0 if "retry" in self.says else None
+        assert self.per_minute is not None
+        self._fill(clock())
+        assert self._level is not None
+        return max(0.001, (1 - self._level) * 60 / self.per_minute)
 
     def _headers(self) -> dict[str, str]:
         if self.per_minute is None or "limit" not in self.says:
