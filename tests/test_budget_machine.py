@@ -25,7 +25,7 @@ class BudgetMachine(RuleBasedStateMachine):
         self.budget = Budget(
             Caps([Cap(self.cap, self.before)]),
             worst_case=lambda request: Decimal(request.row_no) / 100,
-            cost_of=lambda reply: reply.cost_usd,
+            cost_of=lambda _request, reply: reply.cost_usd,
             store=self.store,
         )
         self.asked: list[Reserve] = []  #: in order of arrival, until they are granted
