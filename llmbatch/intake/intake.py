@@ -121,10 +121,10 @@ class Intake:
     async def _turn(self) -> None:
         """One group, or one suspect; sets how many messages are to be held."""
         self._pump.target = self._room()
-        if self._suspects and not self._open:
-            await self._answer([self._suspects.popleft()])
+        if self._suspects:
+            await self._alone(self._suspects.popleft())
             return
-        if self._suspects or not self._new:
+        if not self._new:
             await self._wait()
             return
         began = time.monotonic()
@@ -134,6 +134,20 @@ class Intake:
         self._suspects += [m for m in group if m.deliveries == self._rules.max_deliveries]
         if fresh := [m for m in group if m.deliveries != self._rules.max_deliveries]:
             self._groups.add(asyncio.create_task(self._answer(fresh)))
+
+    async def _alone(self, suspect: Message) -> None:
+        """Answer one while no other message is held, or its end would be counted against them."""
+        self._pump.target = 0
+        await self._end_groups()
+        await self._pump.pause()
+        await self._until_unsettled(1)
+        await self._answer([suspect])
+        await self._until_unsettled(0)
+
+    async def _until_unsettled(self, count: int) -> None:
+        while self._unsettled > count and not self._engine.halt:
+            self._give_back()
+            await asyncio.sleep(_FLUSH_S / 2)
 
     def _room(self) -> int:
         target = _AHEAD * self.slots() + _SPARE

@@ -41,7 +41,7 @@ class Pump:
         self._broker = broker
         self._arrived, self._note, self._failed = arrived, note, failed
         self._loop = asyncio.get_running_loop()
-        self._orders: deque[tuple[Sequence[Settlement], asyncio.Future[bool]]] = deque()
+        self._orders: deque[tuple[Sequence[Settlement] | None, asyncio.Future[bool]]] = deque()
         self._wake = threading.Event()
         self._ending = self._dead = False
         self._held: dict[tuple[str, int], tuple[Message, float]] = {}  # with the time its lease was last extended
@@ -65,6 +65,14 @@ class Pump:
         self._orders.append((batch, done))
         self._wake.set()
         return await done
+
+    async def pause(self) -> None:
+        """Hold nothing but what was received. Set ``target`` to 0 before."""
+        if not self._dead:
+            done: asyncio.Future[bool] = self._loop.create_future()
+            self._orders.append((None, done))
+            self._wake.set()
+            await done
 
     async def close(self) -> None:
         """Carry out what was ordered, and let go of the broker."""
@@ -94,9 +102,13 @@ class Pump:
     def _turn(self) -> None:
         if self._orders:
             batch, done = self._orders[0]
-            whole = self._broker.settle(batch)
+            whole = True
+            if batch is None:
+                self._broker.pause()
+            else:
+                whole = self._broker.settle(batch)
+                self._forget(batch)
             self._orders.popleft()
-            self._forget(batch)
             self._post(_resolve, done, whole)
             return
         self._extend()
@@ -166,7 +178,7 @@ class Pump:
     def _give_up(self) -> None:
         while self._orders:
             batch, done = self._orders.popleft()
-            self._forget(batch)
+            self._forget(batch or ())
             self._post(_resolve, done, False)
 
     def _post(self, fn: Callable[..., object], *args: object) -> None:

@@ -14,6 +14,7 @@ import pytest
 from llmbatch.simulator import Scenario
 from llmbatch.simulator.scenario import Latency
 from tests.cli.conftest import Serve, Shell, serve, shell, tickets  # noqa: F401 - fixtures
+from tests.counterparts.redis import PASSWORD
 from tests.intake.conftest import Place
 
 REAL = pytest.mark.parametrize(
@@ -121,3 +122,89 @@ def _until(true: Any, patience_s: float = 30.0) -> None:
     while not true():
         assert time.monotonic() < give_up
         time.sleep(0.02)
+
+
+AMQP = pytest.mark.parametrize("place", ["amqp"], indirect=True)
+REDIS = pytest.mark.parametrize("place", ["redis"], indirect=True)
+
+
+@AMQP
+def test_sigterm_drains_and_gives_the_rest_back(desk: Desk) -> None:
+    desk.enqueue(tickets(120))
+    process = desk.shell.start(*desk.words("--concurrency", "8", "--json"))
+    _until(lambda: process.poll() is not None or desk.files())
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    first = orjson.loads(out)["rows"]
+    assert first["done"] == len(desk.lines()) < 120
+    second = desk.work("--concurrency", "16")["rows"]
+    assert first["done"] + second["done"] == 120
+    assert second["reused"] == 0
+    assert Counter(line["id"] for line in desk.lines()) == Counter(row["id"] for row in tickets(120))
+
+
+@pytest.mark.slow
+@AMQP
+def test_a_row_that_ends_the_worker_is_a_dead_letter_and_takes_no_other_with_it(desk: Desk) -> None:
+    (desk.shell.pipeline / "hooks.py").write_text(
+        'import os\n\n\ndef check(output, row):\n    if row["id"] == "r7":\n        os._exit(9)\n    return []\n'
+    )
+    desk.enqueue(tickets(30))
+    deaths = 0
+    while desk.shell.call(*desk.words("--max-deliveries", "3"), expect=None).returncode == 9:
+        deaths += 1
+    assert deaths == 3
+    (letter,) = desk.place.taken(desk.queues, desk.queues.dead)
+    assert orjson.loads(letter.body)["id"] == "r7"
+    assert "delivered 4 times" in letter.handle.headers["x-llmbatch-reason"]
+    assert Counter(line["id"] for line in desk.lines() if line["llmbatch_status"] != "skipped") == Counter(
+        row["id"] for row in tickets(30) if row["id"] != "r7"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["amqp", "redis"], indirect=True)
+def test_a_broker_that_is_restarted_loses_nothing(desk: Desk) -> None:
+    place = desk.place
+    assert place.server is not None
+    assert place.running is not None
+    desk.enqueue(tickets(200))
+    process = desk.shell.start(*desk.words("--concurrency", "8", "--stop-when-empty", "6s", "--json"))
+    _until(lambda: process.poll() is not None or desk.files())
+    place.running.close()
+    time.sleep(1.0)
+    place.running.enter_context(place.server.serving())
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    report = orjson.loads(out)
+    assert report["attempts"]["sent"] == 200, "nothing is paid twice"
+    assert Counter(line["id"] for line in desk.lines()) == Counter(row["id"] for row in tickets(200))
+
+
+@REDIS
+def test_the_password_is_nowhere(desk: Desk) -> None:
+    desk.enqueue(tickets(2))
+    done = desk.shell.call(*desk.words("--broker", desk.place.url, "--json"))
+    wrong = desk.place.url.replace(PASSWORD, "wrong-horse-battery")
+    refused = desk.shell.call(*desk.words("--broker", wrong), expect=2)
+    assert "127.0.0.1" in refused.stderr
+    gone = desk.shell.call(*desk.words("--broker", wrong.rpartition(":")[0] + ":1/0"), expect=2)
+    assert "does not answer" in gone.stderr
+    broken = desk.shell.call(*desk.words("--broker", wrong.replace("redis:", "reddis:")), expect=2)
+    said = [text for call in (done, refused, gone, broken) for text in (call.stdout, call.stderr)]
+    kept = [path.read_bytes() for path in desk.shell.folder.rglob("*") if path.is_file()]
+    for secret in (PASSWORD, "wrong-horse-battery"):
+        assert not [text for text in said if secret in text]
+        assert not [text for text in kept if secret.encode() in text]
+
+
+@pytest.mark.parametrize("place", ["memory"], indirect=True)
+def test_mistakes_are_said_before_anything_is_sent(desk: Desk) -> None:
+    for url, words in (
+        ("kafka://localhost", "no address of a broker"),
+        ("amqp://broker.example.com", "clear text"),
+        ("sqs://key:secret@eu-west-1", "holds credentials"),
+        ("amqp://localhost:99999", "no address"),
+    ):
+        assert words in desk.shell.call(*desk.words("--broker", url), expect=2).stderr

@@ -37,6 +37,9 @@ class Broker(Protocol):
     def settle(self, batch: Sequence[Settlement]) -> bool:
         """Carry fates out; False when some are of a lost connection, and mean nothing any more."""
 
+    def pause(self) -> None:
+        """Hold nothing that was not received; until the next ``receive``."""
+
     def extend(self, messages: Sequence[Message]) -> None:
         """Keep messages for another lease, or the connection alive."""
 

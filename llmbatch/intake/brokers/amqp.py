@@ -25,9 +25,11 @@ from llmbatch.intake.address import Address
 from llmbatch.intake.message import LONGEST_REASON, Fate, Message, Queues, Settlement
 
 _COUNT = "x-llmbatch-deliveries"  #: header: deliveries before those that the broker counts
+_BY_QUORUM = "x-delivery-count"
 _REASON = "x-llmbatch-reason"
 _HEARTBEAT_S = 30
 _CONNECT_S = 10
+_CONSUMER = "llmbatch"
 _GLANCE_S = 0.0001  #: 0 would mean for ever
 _PERSISTENT = 2
 _PREFETCH_STEP = 1.25  #: a new prefetch takes a new consumer, so small changes are passed over
@@ -114,9 +116,9 @@ class AmqpBroker:
         if self._prefetch / _PREFETCH_STEP <= prefetch <= self._prefetch * _PREFETCH_STEP:
             return
         if self._prefetch:
-            self._channel.basic_cancel("llmbatch")
+            self._channel.basic_cancel(_CONSUMER)
         self._channel.basic_qos(0, prefetch, False)
-        self._channel.basic_consume(self._queues.rows, callback=self._arrived_one, consumer_tag="llmbatch")
+        self._channel.basic_consume(self._queues.rows, callback=self._arrived_one, consumer_tag=_CONSUMER)
         self._prefetch = prefetch
 
     def _arrived_one(self, message: Any) -> None:
@@ -124,18 +126,15 @@ class AmqpBroker:
 
     def _message(self, raw: Any) -> Message | None:
         """The message; None when it went back with its count, within the transaction."""
-        headers, before = raw.headers or {}, _count(raw.headers, _COUNT)
-        counted = _count(headers, "x-delivery-count")
-        if raw.delivery_info.get("redelivered") and "x-delivery-count" not in headers:
+        headers, before = raw.headers or {}, _before(raw)
+        if raw.delivery_info.get("redelivered") and _BY_QUORUM not in headers:
             self._publish(self._queues.rows, raw.body, _kept(raw), {**headers, _COUNT: before + 1})
             self._channel.basic_ack(raw.delivery_tag)
             return None
         body = raw.body.encode() if isinstance(raw.body, str) else bytes(raw.body)
         name = raw.properties.get("message_id") or hashlib.sha256(body).hexdigest()[:32]
         correlation = raw.properties.get("correlation_id") or name
-        return Message(
-            body, name, "message_id" in raw.properties, before + counted + 1, correlation, raw, self._session
-        )
+        return Message(body, name, "message_id" in raw.properties, before + 1, correlation, raw, self._session)
 
     def settle(self, batch: Sequence[Settlement]) -> bool:
         """In one transaction."""
@@ -156,6 +155,21 @@ class AmqpBroker:
             self._channel.tx_commit()
         return len(mine) == len(batch)
 
+    def pause(self) -> None:
+        """Cancel the consumer, and put back what it was sent meanwhile, with the count that it has."""
+        if self._prefetch:
+            self._channel.basic_cancel(_CONSUMER)
+            self._prefetch = 0
+        arrived, self._arrived = self._arrived, []
+        for raw in arrived:
+            count = _before(raw) + (
+                bool(raw.delivery_info.get("redelivered")) and _BY_QUORUM not in (raw.headers or {})
+            )
+            self._publish(self._queues.rows, raw.body, _kept(raw), {**(raw.headers or {}), _COUNT: count})
+            self._channel.basic_ack(raw.delivery_tag)
+        if arrived:
+            self._channel.tx_commit()
+
     def extend(self, messages: Sequence[Message]) -> None:  # noqa: ARG002
         """They are ours as long as the connection lives; heartbeats keep it, both ways."""
         self._connection.heartbeat_check()
@@ -171,7 +185,7 @@ class AmqpBroker:
     def _publish(
         self, queue: str, body: Any, properties: dict[str, Any], headers: dict[str, Any], kind: str | None = None
     ) -> None:
-        headers = {name: value for name, value in headers.items() if name != "x-delivery-count"}
+        headers = {name: value for name, value in headers.items() if name != _BY_QUORUM}
         properties = {"delivery_mode": _PERSISTENT, **properties}
         message = self._channel.prepare_message(
             body, content_type=properties.pop("content_type", kind), headers=headers, properties=properties
@@ -186,9 +200,10 @@ class AmqpBroker:
                 connection.close()
 
 
-def _count(headers: Any, name: str) -> int:
-    value = (headers or {}).get(name, 0)
-    return value if type(value) is int and value > 0 else 0
+def _before(raw: Any) -> int:
+    """Deliveries before this one, as far as they are counted: by a quorum queue, and by us."""
+    counts = [(raw.headers or {}).get(name, 0) for name in (_COUNT, _BY_QUORUM)]
+    return sum(count for count in counts if type(count) is int and count > 0)
 
 
 def _kept(raw: Any) -> dict[str, Any]:

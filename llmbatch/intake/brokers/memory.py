@@ -73,6 +73,9 @@ class MemoryBroker:
             _changed.notify_all()
         return True
 
+    def pause(self) -> None:
+        """Nothing comes unasked."""
+
     def extend(self, messages: Sequence[Message]) -> None:
         """They are ours as long as we live."""
 

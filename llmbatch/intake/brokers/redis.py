@@ -122,6 +122,9 @@ class RedisBroker:
             idle=idle, retrycount=message.deliveries - back, justid=True,
         )  # fmt: skip
 
+    def pause(self) -> None:
+        """Nothing comes unasked."""
+
     def extend(self, messages: Sequence[Message]) -> None:
         """Claim them anew, which sets their idle time to nothing and does not count."""
         self._redis.xclaim(self._queues.rows, _GROUP, self._me, 0, [m.handle for m in messages], justid=True)

@@ -8,6 +8,7 @@ for base64, deletes one message a call, and extends no lease.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from llmbatch.errors import UsageError
 from llmbatch.intake.address import Address
 from llmbatch.intake.message import LONGEST_REASON, Fate, Message, Queues, Settlement
 
+_COUNT = "llmbatch_deliveries"  #: attribute: deliveries before those that SQS counts
 _BATCH = 10  #: entries of a call
 _BATCH_BYTES = 250_000  #: of a call's bodies; SQS takes 256 KiB
 _LARGEST = 262_000  #: bytes of a message, its attributes included
@@ -85,7 +87,7 @@ class SqsBroker:
                 WaitTimeSeconds=0 if found or wait_s < 1 else round(wait_s),
                 VisibilityTimeout=self._visible_s,
                 MessageSystemAttributeNames=["ApproximateReceiveCount"],
-                MessageAttributeNames=["correlation_id", "message_id"],
+                MessageAttributeNames=["correlation_id", "message_id", _COUNT],
             )
             messages = [_message(each) for each in reply.get("Messages", ())]
             found += messages
@@ -110,20 +112,22 @@ class SqsBroker:
             if e.fate is Fate.DEAD
         ]
         self._send(self._queues.dead, dead)
-        gone = [{"ReceiptHandle": e.message.handle} for e in batch if e.fate in (Fate.DONE, Fate.DEAD)]
+        self._send(self._queues.rows, [_copy(e.message) for e in batch if e.fate is Fate.BACK])
+        gone = [{"ReceiptHandle": e.message.handle} for e in batch if e.fate is not Fate.AGAIN]
         self._each_ten(self._sqs.delete_message_batch, self._queues.rows, gone)
         shown = [
             {
                 "ReceiptHandle": e.message.handle,
-                "VisibilityTimeout": 0
-                if e.fate is Fate.BACK
-                else min(_LONGEST_RETRY_S, _RETRY_S * e.message.deliveries),
+                "VisibilityTimeout": min(_LONGEST_RETRY_S, _RETRY_S * e.message.deliveries),
             }
             for e in batch
-            if e.fate in (Fate.AGAIN, Fate.BACK)
+            if e.fate is Fate.AGAIN
         ]
         self._each_ten(self._sqs.change_message_visibility_batch, self._queues.rows, shown)
         return True
+
+    def pause(self) -> None:
+        """Nothing comes unasked."""
 
     def extend(self, messages: Sequence[Message]) -> None:
         """Ten a call. One whose lease has run out is somebody else's now."""
@@ -141,7 +145,8 @@ class SqsBroker:
         for entry in entries:
             name = entry.pop("name")
             if queue.endswith(".fifo"):
-                entry |= {"MessageGroupId": name, "MessageDeduplicationId": name}
+                entry |= {"MessageGroupId": name, "MessageDeduplicationId": entry.pop("once", name)}
+            entry.pop("once", None)
         for chunk in _chunks(entries):
             self._whole(self._sqs.send_message_batch, queue, chunk)
 
@@ -176,6 +181,13 @@ def _entry(name: str, body: bytes | None, attributes: dict[str, str]) -> dict[st
     }
 
 
+def _copy(message: Message) -> dict[str, Any]:
+    """A message that goes back: a new one with the count of the old, because SQS would count this receipt."""
+    count = str(message.deliveries - 1)
+    attributes = {"message_id": message.id, "correlation_id": message.correlation, _COUNT: count}
+    return _entry(message.id, message.body, attributes) | {"once": f"{message.id}-{secrets.token_hex(4)}"}
+
+
 def _reason(dead: Settlement) -> str:
     """As long as there is room for it beside the body."""
     return (dead.reason or "unknown")[: max(0, min(LONGEST_REASON, (_LARGEST - len(dead.message.body)) // 4))]
@@ -201,5 +213,6 @@ def _message(raw: dict[str, Any]) -> Message:
     named = attributes.get("message_id", {}).get("StringValue")
     correlation = attributes.get("correlation_id", {}).get("StringValue")
     name = named or raw["MessageId"]
-    count = int(raw.get("Attributes", {}).get("ApproximateReceiveCount", 1))
+    before = attributes.get(_COUNT, {}).get("StringValue", "0")
+    count = int(raw.get("Attributes", {}).get("ApproximateReceiveCount", 1)) + (int(before) if before.isdigit() else 0)
     return Message(raw["Body"].encode(), name, True, count, correlation or name, raw["ReceiptHandle"])
