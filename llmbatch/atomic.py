@@ -97,11 +97,12 @@ def _remove_leftovers(target: Path) -> None:
     name = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.tmp")
     with os.scandir(target.parent) as entries:
         for entry in entries:
-            if (found := name.fullmatch(entry.name)) and not _alive(int(found[1])):
+            if (found := name.fullmatch(entry.name)) and not alive(int(found[1])):
                 Path(entry.path).unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this machine runs."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):  # gone, or no pid at all

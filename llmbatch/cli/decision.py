@@ -40,7 +40,7 @@ def decide(contest: Contest, asked: Asked, results: Sequence[Result]) -> Compari
     named = min(fit, key=lambda one: one.price or 0.0).name if fit and goal.any else None
     return Comparison(
         pipeline=night.pipeline.name,
-        input=night.order.inputs,
+        input=night.order.shown_inputs,
         fingerprint=night.survey.fingerprint,
         total=night.total,
         rows=len(contest.rows),

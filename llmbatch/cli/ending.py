@@ -19,6 +19,7 @@ from llmbatch.cli.answers import answered_rows
 from llmbatch.cli.gate import complain, event_log
 from llmbatch.cli.order import command, how_to_go_on
 from llmbatch.cli.past import trend, versions
+from llmbatch.cli.publishing import addressed, partitioned, put_away
 from llmbatch.cli.wiring import Wired
 from llmbatch.errors import Exit, InputError, Stop, StorageError
 from llmbatch.grade import Canary, Quality
@@ -56,10 +57,12 @@ def finish(night: Night, answered: Answered) -> int:
         if (reason := answered.reason) is not None:
             reason.hint = reason.hint or how_to_go_on()
         status, code = verdict(night, reason, found)
-        report = report_of(night, answered, con, status, code, results | _files(night), found)
+        files = addressed(night.order, results | _files(night))
+        report = report_of(night, answered, con, status, code, files, found)
         text = orjson.dumps(reports.to_json(report), option=orjson.OPT_INDENT_2).decode()
         write_text(night.order.output_folder / "report.json", text)
         write_text(night.order.output_folder / "report.html", reports.html(report))
+        put_away(night.order)
         ledgers.end(con, answered.run, ended_at=time.time(), status=status, exit_code=code, report=text)
     finally:
         con.close()
@@ -77,7 +80,8 @@ def _results(night: Night, answered: Answered, con: duckdb.DuckDBPyConnection) -
     written = write_results(quality.graded(_pairs(night, con, run), night.gathered, rates), night.target)
     found = quality.conclude(pipeline, night.gathered, con, run, rates, whole=answered.reason is None)
     found = replace(found, canary=answered.canary)
-    return {"results": str(written.results), "failed": str(written.failed)}, found
+    files = {"results": str(written.results), "failed": str(written.failed)}
+    return files | partitioned(night.order, written.results), found
 
 
 def changed(error: InputError) -> StorageError:
@@ -136,7 +140,7 @@ def report_of(
         price_source=wired.prices.source(),
         label=settings.label,
         model=settings.request.asked,
-        input=night.order.inputs,
+        input=night.order.shown_inputs,
         command=command(),
         concurrency_final=wired.limits().concurrency,
         limit_changes=tuple(

@@ -14,7 +14,11 @@ PipelineFolder = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pi
 InputFiles = Annotated[
     list[str],
     typer.Option(
-        "--input", "-i", metavar="FILE", help="JSONL (also .gz, .zst) or Parquet; a glob; - for stdin. Repeatable."
+        "--input",
+        "-i",
+        metavar="FILE",
+        help="JSONL (also .gz, .zst) or Parquet; a glob; - for stdin; s3://, gs://, az://, https://; FILE.duckdb::TABLE; "
+        "a folder of Hive partitions. Repeatable.",
     ),
 ]
 LedgerFile = Annotated[

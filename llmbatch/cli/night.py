@@ -23,6 +23,7 @@ from llmbatch.cli.descriptors import make_room
 from llmbatch.cli.make import usable
 from llmbatch.cli.order import Order, refuse_paths, status_file
 from llmbatch.cli.outside import Outside
+from llmbatch.cli.publishing import refuse_partitions
 from llmbatch.cli.signals import Signals
 from llmbatch.cli.wiring import Wired, wire
 from llmbatch.engines import live
@@ -33,7 +34,7 @@ from llmbatch.ledger import Ledger, Lock, Run
 from llmbatch.pipeline import Pipeline
 from llmbatch.progress import Gauges, Recorder, StatusFile
 from llmbatch.render import Renderer
-from llmbatch.sink import Target, added_columns, check_target
+from llmbatch.sink import Target, added_columns, check_store, check_target
 from llmbatch.source import Source, Survey, check_row, open_source, survey
 from llmbatch.tally import Tally
 from llmbatch.types import Provider, Row
@@ -109,6 +110,8 @@ def checked(order: Order, pipeline: Pipeline, renderer: Renderer, source: Source
     settings, prefix = pipeline.settings, pipeline.settings.output.prefix
     gathered = quality.gatherer(pipeline, quality.ready(pipeline, renderer))
     taken = added_columns(pipeline.schema, prefix)
+    if order.store is not None:
+        check_store(order.store)
     surveyed = survey(source, settings.input, taken=taken, skip_bad=order.skip_bad_rows)
     target = Target(
         folder=order.output_folder,
@@ -122,6 +125,7 @@ def checked(order: Order, pipeline: Pipeline, renderer: Renderer, source: Source
         id_column=settings.input.id,
     )
     check_target(target)
+    refuse_partitions(order, target)
     night = Night(
         order=order,
         pipeline=pipeline,
@@ -236,7 +240,7 @@ def _start(night: Night) -> ledgers.RunStart:
         schema=orjson.dumps(pipeline.schema).decode(),
         prompt=pipeline.prompt,
         hooks=pipeline.hooks,
-        input=" ".join(night.order.inputs),
+        input=" ".join(night.order.shown_inputs),
         fingerprint=f"{night.mark}{night.survey.fingerprint}:{night.total}",
         total=len(night.only) if night.mark and night.only is not None else night.total,
         settings=pipeline.settings.model_dump_json(),

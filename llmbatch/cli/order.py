@@ -13,6 +13,7 @@ from typing import Literal
 from llmbatch.atomic import foreign_link
 from llmbatch.errors import UsageError
 from llmbatch.scrub import hide_values
+from llmbatch.stores import as_url
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -42,6 +43,7 @@ class Order:
     otel: bool = False
     on_finish: str | None = None
     on_finish_timeout: str = "60s"
+    partition_by: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -50,8 +52,20 @@ class Order:
 
     @property
     def output_folder(self) -> Path:
-        """Where results and reports go."""
+        """Where results and reports go; those for an object store on their way there."""
+        if self.store is not None:
+            return self.ledger_file.with_suffix(".out")
         return self.output or Path("results") / self.name
+
+    @property
+    def store(self) -> str | None:
+        """The address in an object store that results and reports go to."""
+        return None if self.output is None else as_url(self.output)
+
+    @property
+    def shown_inputs(self) -> tuple[str, ...]:
+        """As given, without the signatures of addresses."""
+        return tuple(map(hide_values, self.inputs))
 
     @property
     def ledger_file(self) -> Path:

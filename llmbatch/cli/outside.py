@@ -135,7 +135,7 @@ def _begun(night: Night, run: Run) -> Begun:
         address=providers.address(settings),
         model=settings.request.asked,
         params=dict(settings.request.params),
-        input=night.order.inputs,
+        input=night.order.shown_inputs,
         total=night.total,
         budget_usd=settings.limits.budget_usd,
         deadline=night.order.deadline,

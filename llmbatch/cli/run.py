@@ -37,7 +37,7 @@ def run(
             "--output",
             "-o",
             metavar="DIR",
-            help="Folder of results and reports. \\[results/PIPELINE]",
+            help="Folder of results and reports, or s3://, gs://, az://. \\[results/PIPELINE]",
             rich_help_panel=flags.OUTPUT,
         ),
     ] = None,
@@ -111,6 +111,14 @@ def run(
     format: Annotated[
         Literal["jsonl", "parquet"] | None,
         typer.Option(help="Of the results. \\[the input's]", rich_help_panel=flags.OUTPUT),
+    ] = None,
+    partition_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Also write results/COLUMN=VALUE/... as Parquet. Repeatable.",
+            rich_help_panel=flags.OUTPUT,
+        ),
     ] = None,
     set_: flags.Set = None,
     json: Annotated[
@@ -192,5 +200,6 @@ def run(
         otel=otel,
         on_finish=on_finish,
         on_finish_timeout=on_finish_timeout,
+        partition_by=tuple(partition_by or ()),
     )
     return run_night(order)

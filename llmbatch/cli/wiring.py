@@ -14,12 +14,12 @@ from llmbatch.cli.foresight import Foreseen, foresee, planned_of
 from llmbatch.cli.lanes import Cuts, Lane, Routed, changes_of, together
 from llmbatch.cli.spending import WorstCase, caps_of, drawing, has_caps, refuse_unbounded
 from llmbatch.halt import Halt
+from llmbatch.hosts import is_this_machine
 from llmbatch.ledger import Ledger, Run
 from llmbatch.limits import Change, Gate, LimitState, RetryBudget
 from llmbatch.pipeline import Pipeline
 from llmbatch.prices import PriceTable, provider_of
 from llmbatch.providers import wrap
-from llmbatch.providers.access import is_this_machine
 from llmbatch.report import Planned
 from llmbatch.savings import savings
 from llmbatch.tally import Tally

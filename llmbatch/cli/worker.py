@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from llmbatch.cli import flags
 
 if TYPE_CHECKING:
     from llmbatch.intake.address import Address
@@ -28,7 +30,6 @@ ENQUEUE_EXIT_STATUS = """EXIT STATUS
 
 _BROKER, _RESULTS, _SENDING, _STOPPING = "The queue", "Results", "Where it is sent", "When to stop"
 
-PipelineFolder = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline's folder.")]
 BrokerUrl = Annotated[
     str,
     typer.Option(
@@ -51,13 +52,10 @@ Insecure = Annotated[
     bool,
     typer.Option("--allow-insecure", help="Send to another machine without TLS.", rich_help_panel=_BROKER),
 ]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override pipeline.toml. Repeatable.")
-]
 
 
 def worker(
-    pipeline: PipelineFolder,
+    pipeline: flags.PipelineFolder,
     broker: BrokerUrl,
     queue: QueueName = None,
     dead: DeadName = None,
@@ -105,20 +103,11 @@ def worker(
             rich_help_panel=_RESULTS,
         ),
     ] = None,
-    provider: Annotated[
-        Literal["openai", "offline"] | None,
-        typer.Option(help="Who answers; offline needs no key.", rich_help_panel=_SENDING),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Another model; changes every key.", rich_help_panel=_SENDING)
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server.", rich_help_panel=_SENDING)
-    ] = None,
+    provider: flags.Provider = None,
+    model: flags.Model = None,
+    base_url: flags.BaseUrl = None,
     allow_insecure: Insecure = False,
-    concurrency: Annotated[
-        str | None, typer.Option(metavar="N|auto", help="Requests in flight.", rich_help_panel=_SENDING)
-    ] = None,
+    concurrency: flags.Concurrency = None,
     budget: Annotated[
         str | None,
         typer.Option(metavar="USD", help="Spend at most this much a day (UTC).", rich_help_panel=_STOPPING),
@@ -139,7 +128,7 @@ def worker(
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Stop after N messages.", rich_help_panel=_STOPPING)
     ] = None,
-    set_: Set = None,
+    set_: flags.Set = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print report.json at the end.", rich_help_panel=_RESULTS)
     ] = False,
@@ -154,14 +143,6 @@ def worker(
     from llmbatch.cli.order import seconds
     from llmbatch.cli.shift import Shift, work
 
-    overrides = {
-        "provider.kind": provider,
-        "request.model": model,
-        "provider.base_url": base_url,
-        "provider.allow_insecure": "true" if allow_insecure else None,
-        "limits.concurrency": concurrency,
-        "limits.budget_usd": budget,
-    }
     return work(
         Shift(
             pipeline=pipeline,
@@ -176,7 +157,15 @@ def worker(
             roll_s=seconds(roll_after, "--roll-after"),
             roll_bytes=roll_mb * 2**20,
             ledger=ledger,
-            overrides=(*(set_ or ()), *(f"{key}={value}" for key, value in overrides.items() if value is not None)),
+            overrides=flags.overrides(
+                set_,
+                provider=provider,
+                model=model,
+                base_url=base_url,
+                allow_insecure=allow_insecure,
+                concurrency=concurrency,
+                budget=budget,
+            ),
             prices=prices,
             idle_s=None if stop_when_empty is None else seconds(stop_when_empty, "--stop-when-empty"),
             limit=limit,
@@ -187,13 +176,8 @@ def worker(
 
 
 def enqueue(
-    pipeline: PipelineFolder,
-    input: Annotated[
-        list[str],
-        typer.Option(
-            "--input", "-i", metavar="FILE", help="JSONL (also .gz, .zst) or Parquet; a glob; - for stdin. Repeatable."
-        ),
-    ],
+    pipeline: flags.PipelineFolder,
+    input: flags.InputFiles,
     broker: BrokerUrl,
     queue: QueueName = None,
     dead: DeadName = None,
@@ -204,7 +188,7 @@ def enqueue(
         typer.Option("--skip-bad-rows", help="Leave broken rows out, and rows without id or required columns."),
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N rows.")] = None,
-    set_: Set = None,
+    set_: flags.Set = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing of what went well.")] = False,
 ) -> int:
     """Put the rows of a file into a queue, a message each. The whole file is checked first."""

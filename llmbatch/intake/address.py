@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from llmbatch.errors import UsageError
-from llmbatch.providers.access import is_this_machine
+from llmbatch.hosts import is_this_machine
 from llmbatch.scrub import remember
 
 #: scheme -> (module that speaks it, whether the line is encrypted)

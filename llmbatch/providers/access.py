@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from llmbatch.errors import UsageError
+from llmbatch.hosts import is_this_machine, number_of
 from llmbatch.scrub import remember
 from llmbatch.settings import ProviderSettings
 
@@ -65,13 +66,6 @@ def api_key(settings: ProviderSettings, url: str | None) -> str:
     return key
 
 
-def is_this_machine(url: str) -> bool:
-    """Whether the address is this machine's own, by its spelling alone."""
-    host = urlsplit(url).hostname or ""
-    address = _address(host)
-    return host == "localhost" or (address is not None and address.is_loopback)
-
-
 def _parts(url: str) -> SplitResult:
     """The address taken apart; nothing of it is shown but its host, for a key may stand anywhere."""
     try:
@@ -97,7 +91,7 @@ def _refuse_metadata(parts: SplitResult) -> None:
     A name is looked up only where no certificate would prove the host.
     """
     host = parts.hostname or ""
-    addresses = [address] if (address := _address(host)) else []
+    addresses = [address] if (address := number_of(host)) else []
     if parts.scheme == "http" and not addresses and host != "localhost":
         addresses = _looked_up(host, parts.port or 80)
     if host.rstrip(".") in _METADATA_NAMES or any(_is_metadata(address) for address in addresses):
@@ -106,19 +100,12 @@ def _refuse_metadata(parts: SplitResult) -> None:
         )
 
 
-def _address(host: str) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-
-
 def _looked_up(host: str, port: int) -> list[IPv4Address | IPv6Address]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return []  # it cannot be connected to either; the first call says so
-    return [address for *_, place in found if (address := _address(str(place[0])))]
+    return [address for *_, place in found if (address := number_of(str(place[0])))]
 
 
 def _is_metadata(address: IPv4Address | IPv6Address) -> bool:

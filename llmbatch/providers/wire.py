@@ -21,7 +21,7 @@ import openai
 import orjson
 
 from llmbatch.errors import Decision, Refused, TimedOut, Transient
-from llmbatch.providers.access import is_this_machine
+from llmbatch.hosts import is_this_machine
 
 MOST_BYTES = 16 * 2**20  #: of an answer's body; more is cut off and is a broken reply
 _CONNECT_S = 30.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import gzip
 import io
+import os
 import shutil
 import stat
 import sys
@@ -17,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, Literal
 
+from llmbatch.atomic import alive
 from llmbatch.errors import InputError, StorageError
 
 if sys.version_info >= (3, 14):
@@ -99,6 +101,18 @@ def _exists(name: str) -> bool:
     except OSError:  # it is there, or cannot be: opening it says why
         return True
     return True
+
+
+def new_copy(folder: Path, suffix: str = "") -> Path:
+    """A new file beside the ledger that only its owner can read. Removes what killed processes left. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in folder.glob("input-*"):
+        owner = left.name.split("-")[1]
+        if owner.isdigit() and not alive(int(owner)):
+            left.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, prefix=f"input-{os.getpid()}-", suffix=suffix)
+    os.close(handle)
+    return Path(name)
 
 
 def spool(folder: Path) -> Path:

@@ -10,7 +10,8 @@ from typing import Self
 
 from llmbatch.errors import InputError
 from llmbatch.source import jsonl, parquet
-from llmbatch.source.files import STDIN, InputFile, Kind, Reading, find, identify, spool, take_in
+from llmbatch.source.copies import copying
+from llmbatch.source.files import STDIN, InputFile, Kind, Reading, identify, spool, take_in
 from llmbatch.types import Row
 
 Stamp = tuple[tuple[int, int, int], ...]  #: size, mtime in ns and inode of each file
@@ -24,10 +25,10 @@ class Source:
         kind: ``jsonl`` or ``parquet``.
     """
 
-    def __init__(self, files: Sequence[InputFile], spooled: Path | None = None) -> None:
+    def __init__(self, files: Sequence[InputFile], spooled: Sequence[Path] = ()) -> None:
         self.files = tuple(files)
         self.kind: Kind = files[0].kind
-        self._spooled = spooled
+        self._spooled = tuple(spooled)
 
     def rows(self, *, skip_bad: bool = False, reading: Reading | None = None) -> Iterator[Row]:
         """Yield every row, in the memory of a few; may be called again, for the same rows.
@@ -59,9 +60,9 @@ class Source:
         return reading.sha256.hexdigest()
 
     def close(self) -> None:
-        """Delete the copy of standard input, if there is one."""
-        if self._spooled is not None:
-            self._spooled.unlink(missing_ok=True)
+        """Delete the copies of what is no file of this machine."""
+        for copy in self._spooled:
+            copy.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -73,23 +74,26 @@ class Source:
 
 
 def open_source(inputs: Sequence[str], spool_dir: Path) -> Source:
-    """Open the input: paths and globs, or ``-`` alone for standard input, which is first copied into ``spool_dir``.
+    """Open the input: paths and globs, or ``-`` alone for standard input.
 
-    JSON Lines may be packed with gzip or zstd. What a file holds is told by its first bytes, not by its name.
-    Raises InputError when a file is missing, cannot be read, holds something else, or the files differ in kind;
-    StorageError when standard input cannot be stored.
+    Standard input, objects (s3://, gs://, az://), https://, tables (FILE.duckdb::TABLE) and folders of Hive partitions
+    are first copied into ``spool_dir``. JSON Lines may be packed with gzip or zstd. What a file holds is told by its
+    first bytes, not by its name. Raises InputError when a file is missing, cannot be read, holds something else, or the
+    files differ in kind; StorageError when a copy cannot be stored.
     """
     if "-" in inputs:
         if len(inputs) > 1:
             raise InputError("standard input (-) cannot be read together with files", hint="give one or the other")
         return _open_stdin(spool_dir)
-    return Source(_one_kind([identify(name, path) for name, path in find(inputs)]))
+    with copying(spool_dir) as copies:
+        files = [identify(name, path) for each in inputs for name, path in copies.find(each)]
+        return Source(_one_kind(files), copies.kept())
 
 
 def _open_stdin(spool_dir: Path) -> Source:
     copy = spool(spool_dir)
     try:
-        return Source([identify(STDIN, copy)], copy)
+        return Source([identify(STDIN, copy)], [copy])
     except BaseException:
         copy.unlink()
         raise

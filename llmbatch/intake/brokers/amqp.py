@@ -126,9 +126,9 @@ class AmqpBroker:
 
     def _message(self, raw: Any) -> Message | None:
         """The message; None when it went back with its count, within the transaction."""
-        headers, before = raw.headers or {}, _before(raw)
-        if raw.delivery_info.get("redelivered") and _BY_QUORUM not in headers:
-            self._publish(self._queues.rows, raw.body, _kept(raw), {**headers, _COUNT: before + 1})
+        before = _before(raw)
+        if _uncounted(raw):
+            self._publish(self._queues.rows, raw.body, _kept(raw), {**(raw.headers or {}), _COUNT: before + 1})
             self._channel.basic_ack(raw.delivery_tag)
             return None
         body = raw.body.encode() if isinstance(raw.body, str) else bytes(raw.body)
@@ -162,9 +162,7 @@ class AmqpBroker:
             self._prefetch = 0
         arrived, self._arrived = self._arrived, []
         for raw in arrived:
-            count = _before(raw) + (
-                bool(raw.delivery_info.get("redelivered")) and _BY_QUORUM not in (raw.headers or {})
-            )
+            count = _before(raw) + _uncounted(raw)
             self._publish(self._queues.rows, raw.body, _kept(raw), {**(raw.headers or {}), _COUNT: count})
             self._channel.basic_ack(raw.delivery_tag)
         if arrived:
@@ -204,6 +202,11 @@ def _before(raw: Any) -> int:
     """Deliveries before this one, as far as they are counted: by a quorum queue, and by us."""
     counts = [(raw.headers or {}).get(name, 0) for name in (_COUNT, _BY_QUORUM)]
     return sum(count for count in counts if type(count) is int and count > 0)
+
+
+def _uncounted(raw: Any) -> bool:
+    """Whether it was delivered before, and nobody counted."""
+    return bool(raw.delivery_info.get("redelivered")) and _BY_QUORUM not in (raw.headers or {})
 
 
 def _kept(raw: Any) -> dict[str, Any]:
