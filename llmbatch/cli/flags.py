@@ -17,8 +17,8 @@ InputFiles = Annotated[
         "--input",
         "-i",
         metavar="FILE",
-        help="JSONL (also .gz, .zst) or Parquet; a glob; - for stdin; s3://, gs://, az://, https://; FILE.duckdb::TABLE; "
-        "a folder of Hive partitions. Repeatable.",
+        help="JSONL (also .gz, .zst) or Parquet; a glob; - for stdin; s3://, gs://, az://, https://; "
+        "FILE.duckdb::TABLE; a folder of Hive partitions. Repeatable.",
     ),
 ]
 LedgerFile = Annotated[

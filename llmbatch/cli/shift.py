@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -183,7 +183,7 @@ def _intake(
     settings = pipeline.settings
     engine = live.Engine(
         ledger=ledger,
-        run=run,
+        run=replace(run, resumes=(), before=None),  # a row's number says nothing from one life to the next
         renderer=renderer,
         judge=Judge(pipeline.schema, pipeline.check, quality.floor_of(pipeline, quality.ready(pipeline, renderer))),
         provider=provider,
