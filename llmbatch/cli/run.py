@@ -166,24 +166,16 @@ def run(
 
     if log_format == "json":
         tell_events(quiet=quiet)
+    given = flags.overrides(
+        set_, provider=provider, model=model, base_url=base_url, allow_insecure=allow_insecure, tier=tier,
+        concurrency=concurrency, budget=budget, max_failed=max_failed, ray_address=ray_address, workers=workers,
+    )  # fmt: skip
     order = Order(
         pipeline=pipeline,
         inputs=tuple(input),
         output=output,
         ledger=ledger,
-        overrides=flags.overrides(
-            set_,
-            provider=provider,
-            model=model,
-            base_url=base_url,
-            allow_insecure=allow_insecure,
-            concurrency=concurrency,
-            tier=tier,
-            budget=budget,
-            max_failed=max_failed,
-            ray_address=ray_address,
-            workers=workers,
-        ),
+        overrides=given,
         prices=prices,
         limit=limit,
         retry_failed=retry_failed,
