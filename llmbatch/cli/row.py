@@ -12,7 +12,7 @@ import orjson
 
 from llmbatch.cli.verdict import bench
 from llmbatch.cli.why import Asked, Why, changed
-from llmbatch.ledger import attempts_of, judged_row, outcomes_of, request_of, version_of
+from llmbatch.ledger import attempts_of, climbs_of, judged_row, outcomes_of, request_of, version_of
 
 _SHARED = ("model", "system", "params", "schema", "prompt")
 _LAST = ("run_id", "row_no", "row_id", "status", "failure", "reason", "key", "seq")
@@ -31,14 +31,17 @@ def story(con: duckdb.DuckDBPyConnection, row: str, pipeline: Path) -> dict[str,
     attempts = attempts_of(con, key) if key else []
     request = request_of(con, key) if key else None
     text = request["user_message"] if request else None
-    judges = bench(pipeline, text, last["row_no"], last["input"].split()) if attempts else None
-    for attempt in attempts:
+    climbs = [_climb(con, climb) for climb in climbs_of(con, last["run_no"], last["row_no"])]
+    every = [*attempts, *(attempt for climb in climbs for attempt in climb["attempts"])]
+    judges = bench(pipeline, text, last["row_no"], last["input"].split()) if every else None
+    for attempt in every:
         attempt["verdict"] = judges.judge(attempt["raw"]) if judges and attempt["raw"] is not None else None
     return {
         **{name: last[name] for name in _LAST},
-        "why": _why(con, outcomes, attempts).as_json(),
+        "why": _why(con, outcomes, attempts, {climb["key"] for climb in climbs}).as_json(),
         "request": request,
         "attempts": attempts,
+        "climbs": climbs,
         "verdicts": judges.remark if judges else None,
         "judged": [_judged(con, asked) for asked in judged_row(con, last["run_id"], last["row_no"])],
         "runs": [{name: run[name] for name in ("run_id", "status", "failure", "key")} for run in outcomes],
@@ -51,7 +54,15 @@ def _judged(con: duckdb.DuckDBPyConnection, asked: dict[str, Any]) -> dict[str, 
     return {**asked, "request": request, "attempts": [{**attempt, "verdict": None} for attempt in attempts]}
 
 
-def _why(con: duckdb.DuckDBPyConnection, outcomes: list[dict[str, Any]], attempts: list[dict[str, Any]]) -> Why:
+def _climb(con: duckdb.DuckDBPyConnection, left: dict[str, Any]) -> dict[str, Any]:
+    """A model of the ladder that the row left, with every attempt there."""
+    request = request_of(con, left["key"])
+    return {**left, "model": request["model"] if request else None, "attempts": attempts_of(con, left["key"])}
+
+
+def _why(
+    con: duckdb.DuckDBPyConnection, outcomes: list[dict[str, Any]], attempts: list[dict[str, Any]], climbed: set[str]
+) -> Why:
     last, key = outcomes[0], outcomes[0]["key"]
     if key is None:
         return Why("no request could be made for it")
@@ -61,6 +72,8 @@ def _why(con: duckdb.DuckDBPyConnection, outcomes: list[dict[str, Any]], attempt
     if earlier:
         return Why(_not_enough(last, attempts, earlier))
     before = next((run for run in outcomes[1:] if run["key"] not in (None, key)), None)
+    if before is not None and before["key"] in climbed:
+        return Why("asked of the next model: what was asked before does not serve any more", before["run_id"])
     if before is not None:
         return changed(_asked(con, last), _asked(con, before))
     if any(run["key"] == key for run in outcomes[1:]):
@@ -112,8 +125,7 @@ def _lines(facts: dict[str, Any], raw: bool) -> Iterator[str]:
         if request["system"]:
             yield from ("[system]", request["system"])
         yield from ("[user]", request["user_message"])
-    for attempt in facts["attempts"]:
-        yield from ("", *_attempt(attempt, raw))
+    yield from _rungs(facts, raw)
     if facts["verdicts"]:
         yield from ("", facts["verdicts"])
     for asked in facts["judged"]:
@@ -121,6 +133,19 @@ def _lines(facts: dict[str, Any], raw: bool) -> Iterator[str]:
         yield from ("", f"grader {asked['grader']} asked in run {asked['run_id']}: {asked['status']}{failed}")
         for attempt in asked["attempts"]:
             yield from (f"  {line}" for line in _attempt(attempt, raw))
+
+
+def _rungs(facts: dict[str, Any], raw: bool) -> Iterator[str]:
+    """The attempts; with a ladder model by model, and why the row left each."""
+    climbs = {climb["rung"]: climb for climb in facts["climbs"]}
+    for rung in range(len(climbs) + 1):
+        climb = climbs.get(rung)
+        if climb is not None:
+            yield from ("", f"left {climb['model']}, rung {rung + 1}: {climb['failure']}: {climb['reason']}")
+        elif climbs:
+            yield from ("", f"ended at {facts['request']['model'] if facts['request'] else '?'}, rung {rung + 1}")
+        for attempt in (climb or facts)["attempts"]:
+            yield from ("", *_attempt(attempt, raw))
 
 
 def _attempt(attempt: dict[str, Any], raw: bool) -> Iterator[str]:

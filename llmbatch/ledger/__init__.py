@@ -38,7 +38,7 @@ from llmbatch.ledger.schema import connect, scratch
 from llmbatch.ledger.sequence import beside
 from llmbatch.ledger.sighting import Sighted, Sighting
 from llmbatch.ledger.store import Ledger
-from llmbatch.ledger.story import attempts_of, outcomes_of, request_of, version_of
+from llmbatch.ledger.story import attempts_of, climbs_of, outcomes_of, request_of, version_of
 
 __all__ = [
     "COMPARED",
@@ -78,6 +78,7 @@ __all__ = [
     "bills",
     "changes",
     "charged",
+    "climbs_of",
     "collect",
     "connect",
     "differing",

@@ -34,6 +34,12 @@ def attempts_of(con: duckdb.DuckDBPyConnection, key: str) -> list[dict[str, Any]
     return _dicts(con.execute(statements()["attempts_of"], [key]))
 
 
+@storage_faults()
+def climbs_of(con: duckdb.DuckDBPyConnection, run_no: int, row_no: int) -> list[dict[str, Any]]:
+    """The models of a ladder that a row left in a run: rung (from 0), key, seq, failure, reason."""
+    return _dicts(con.execute(statements()["climbs_of"], [run_no, row_no]))
+
+
 def _first(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
     rows = _dicts(cursor)
     return rows[0] if rows else None

@@ -70,6 +70,13 @@ def test_rows_climb_once_and_a_second_night_pays_for_nothing(ladder: Shell, serv
     assert by_model["small"] + by_model["large"] == 200
     assert by_model["large"] == sums["large"].requests > 30  # asked once each, and no row twice
     assert all(row["summary"] == "simulated" for row in shell.results() if row["llmbatch_model"] == "small")
+    climbed = next(row["id"] for row in shell.results() if row["llmbatch_model"] == "large")
+    story = shell.call("show", "label", climbed).stdout
+    assert "left small, rung 1: " in story
+    assert "ended at large, rung 2" in story
+    assert (
+        story.index("left small") < story.index("  small, ") < story.index("ended at large") < story.index("  large, ")
+    )
     again = night(shell, server)
     assert (again["attempts"]["sent"], again["rows"]["reused"]) == (0, 200)
     assert again["changes"] == {"reused": 200, "new": 0, "changed": 0, "gone": 0}
