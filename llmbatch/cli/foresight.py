@@ -117,7 +117,7 @@ def foresee(
 ) -> Foresight:
     """Ask the ledger what it knows for this pipeline."""
     schema = orjson.dumps(pipeline.schema).decode()
-    asked = Asked(pipeline.settings.request.model, pipeline.version, schema, simulated=rehearsal)
+    asked = Asked(pipeline.settings.request.asked, pipeline.version, schema, simulated=rehearsal)
     return Foresight(pipeline, prices, worst_case, ledgers.past(con, asked))
 
 

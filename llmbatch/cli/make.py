@@ -53,7 +53,9 @@ def check(
         }
         typer.echo(dumped(facts))
         return
-    typer.echo(shown(f"{loaded.name}: usable, prompt version {loaded.version}, model {request.model}"))
+    typer.echo(shown(f"{loaded.name}: usable, prompt version {loaded.version}, model {loaded.settings.request.asked}"))
+    if loaded.settings.request.ladder:
+        typer.echo(shown(_climbing(loaded)))
     typer.echo(shown(f"row {row.place} gives the request {request.key[:12]}:\n"))
     for message in request.messages:
         typer.echo(shown(f"[{message['role']}]\n{message['content']}\n"))
@@ -97,6 +99,13 @@ def usable(
         raise PipelineError(f"{folder / 'schema.json'}: {error}") from None
     capabilities.refuse(pipeline.settings)
     return pipeline, Renderer(pipeline)
+
+
+def _climbing(pipeline: Pipeline) -> str:
+    """When a row goes on to the next model of the ladder."""
+    told = pipeline.settings.quality.graders.items()
+    low = [f"{name} is below {one.climb_below:g}" for name, one in told if one.climb_below is not None]
+    return f"a row climbs when its answer stays invalid, is refused{''.join(f', or {words}' for words in low)}"
 
 
 def _rendered(pipeline: Pipeline, renderer: Renderer, row: Row, *, real: bool) -> Request:

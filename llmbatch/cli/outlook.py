@@ -20,7 +20,6 @@ from llmbatch import ledger as ledgers
 from llmbatch import planning
 from llmbatch import report as reports
 from llmbatch.cli import ending
-from llmbatch.cli.foresight import Foresight, foresee
 from llmbatch.cli.gate import complain, dumped, shown
 from llmbatch.cli.make import usable
 from llmbatch.cli.night import Night, answer, checked
@@ -28,6 +27,7 @@ from llmbatch.cli.order import Order
 from llmbatch.cli.outside import Outside
 from llmbatch.cli.signals import Signals
 from llmbatch.cli.spending import WorstCase, caps_of, has_caps, refuse_unbounded
+from llmbatch.cli.view import View
 from llmbatch.cli.wiring import is_rehearsal, prices_of
 from llmbatch.engines import preview
 from llmbatch.errors import Exit
@@ -93,15 +93,15 @@ class Outlook:
 
     def _of(self, con: duckdb.DuckDBPyConnection) -> planning.Plan:
         pipeline = self.night.pipeline
-        foresight = foresee(con, pipeline, self.prices, self.worst_case, rehearsal=is_rehearsal(pipeline))
-        rows, run = self._look(con, foresight.sizes)
+        view = View(con, pipeline, self.prices, self.worst_case, rehearsal=is_rehearsal(pipeline))
+        rows, run = self._look(con, view)
         batch = pipeline.settings.limits.tier == "batch"
         tier = "batch" if batch else self.worst_case.tier or "standard"
-        costs = foresight.costs(tier, rows.asked)
+        costs, ladder = view.costs(tier, rows.asked)
         return planning.Plan(
             pipeline=pipeline.name,
             prompt_version=pipeline.version,
-            model=pipeline.settings.request.model,
+            model=pipeline.settings.request.asked,
             tier=tier,
             rows=rows,
             calls=costs.calls,
@@ -109,16 +109,17 @@ class Outlook:
             output_tokens=costs.output_tokens,
             cached_tokens=costs.cached_tokens,
             cost_usd=costs.cost_usd,
-            tiers=_tiers(foresight, rows.asked),
-            time=planning.Time(None, "batch") if batch else foresight.time(costs),
-            basis=foresight.learned.basis,
+            tiers=_tiers(view, rows.asked),
+            time=planning.Time(None, "batch") if batch else view.foresight.time(costs),
+            basis=view.basis,
             price_source=self.prices.source(),
             budget_usd=self._left(con, run),
-            earlier=foresight.earlier(),
+            earlier=view.foresight.earlier(),
+            ladder=ladder,
         )
 
-    def _look(self, con: duckdb.DuckDBPyConnection, sizes: planning.Sizes) -> tuple[Rows, Run]:
-        """What becomes of each row. Requests to ask go into ``sizes``, the twins among them too."""
+    def _look(self, con: duckdb.DuckDBPyConnection, view: View) -> tuple[Rows, Run]:
+        """What becomes of each row. Requests to ask are added to ``view``, the twins among them too."""
         night, settings = self.night, self.night.pipeline.settings
         number, resumes, before = ledgers.upcoming(
             con, f"{night.survey.fingerprint}:{night.total}", night.pipeline.version
@@ -135,7 +136,7 @@ class Outlook:
             sighting.add([self._sighted(seen) for seen in chunk])
             for seen in chunk:
                 if seen.kind in _ASKED and seen.request is not None:
-                    sizes.add(seen.request)
+                    view.add(seen.request, seen.rung)
                 if seen.kind == preview.NEW and self.probe:
                     seen_new += 1
                     self._draw(seen.row.row_no, seen_new, rng)
@@ -183,8 +184,8 @@ def _rows(total: int, counts: dict[str, tuple[int, int]], changes: dict[str, Any
     )
 
 
-def _tiers(foresight: Foresight, rows: int) -> tuple[TierCost, ...]:
-    found = ((tier, foresight.costs(tier, rows).cost_usd) for tier in _TIERS)
+def _tiers(view: View, rows: int) -> tuple[TierCost, ...]:
+    found = ((tier, view.costs(tier, rows)[0].cost_usd) for tier in _TIERS)
     return tuple(TierCost(tier, cost) for tier, cost in found if isinstance(cost, Amount))
 
 

@@ -200,8 +200,17 @@ insert into meta select * from before.meta where name = 'drawn';
 
 -- name: past_use
 -- What calls for a model used in earlier runs: of this prompt version, of this schema, of others. A first ask is
--- counted however it ended; a 429 that was waited out is none.
-select case when r.prompt_version = $version then 0 when v.schema = $schema then 1 else 2 end as nearness,
+-- counted however it ended; a 429 that was waited out is none. Of a run with a ladder (its prompt version names several
+-- models) a call belongs to the prompt version of its request.
+with of_model as (
+    select a.*, r.prompt_version, v.schema from attempts a join runs r using (run_no)
+        join prompt_versions v on v.version = r.prompt_version where v.model = $model
+    union all
+    select a.*, q.prompt_version, v.schema from attempts a join runs r using (run_no)
+        join prompt_versions several on several.version = r.prompt_version and contains(several.model, '>')
+        join requests q on q.key = a.key join prompt_versions v on v.version = q.prompt_version
+    where v.model = $model)
+select case when a.prompt_version = $version then 0 when a.schema = $schema then 1 else 2 end as nearness,
     count(distinct a.run_no),
     count(*) filter (where a.number = 1 and a.outcome not in ('rate_limited', 'refused')),
     count(a.input_tokens), count(a.input_tokens) filter (where a.number = 1),
@@ -209,20 +218,26 @@ select case when r.prompt_version = $version then 0 when v.schema = $schema then
     coalesce(sum(a.cached_tokens), 0), coalesce(sum(a.cache_write_tokens), 0), coalesce(sum(a.output_tokens), 0),
     coalesce(sum(a.reasoning_tokens), 0), coalesce(stddev_pop(a.output_tokens), 0),
     count(distinct a.run_no) filter (where e.status = 'probe')
-from attempts a join runs r using (run_no) join prompt_versions v on v.version = r.prompt_version
-    left join run_ends e using (run_no)
-where v.model = $model and ($simulated or a.fingerprint is distinct from 'fp_simulator')
+from of_model a left join run_ends e using (run_no)
+where ($simulated or a.fingerprint is distinct from 'fp_simulator')
 group by nearness order by nearness;
 
 -- name: past_places
 -- First asks, by where their messages are, and what the server counted for them; those of this prompt version before
 -- others. Drawn by eights, because a message lies in a block of 2,048 that is unpacked whole.
-with drawn as (
-    select a.key, a.input_tokens from attempts a join runs r using (run_no)
-        join prompt_versions v on v.version = r.prompt_version
-    where v.model = $model and a.number = 1 and a.input_tokens is not null
+with of_model as (
+    select a.seq, a.key, a.number, a.input_tokens, a.fingerprint, r.prompt_version from attempts a
+        join runs r using (run_no) join prompt_versions v on v.version = r.prompt_version where v.model = $model
+    union all
+    select a.seq, a.key, a.number, a.input_tokens, a.fingerprint, q.prompt_version from attempts a
+        join runs r using (run_no)
+        join prompt_versions several on several.version = r.prompt_version and contains(several.model, '>')
+        join requests q on q.key = a.key join prompt_versions v on v.version = q.prompt_version
+    where v.model = $model), drawn as (
+    select a.key, a.input_tokens from of_model a
+    where a.number = 1 and a.input_tokens is not null
         and ($simulated or a.fingerprint is distinct from 'fp_simulator')
-    order by r.prompt_version != $version, hash(a.seq // 8), a.seq limit $most)
+    order by a.prompt_version != $version, hash(a.seq // 8), a.seq limit $most)
 select q.rowid, drawn.input_tokens from requests q join drawn using (key);
 
 -- name: past_messages

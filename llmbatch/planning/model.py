@@ -64,6 +64,17 @@ class TierCost:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedRung:
+    """One model of a ladder."""
+
+    model: str
+    rows: Amount  #: that will be asked of it
+    climb_rate: Amount | None  #: part of them that goes on; null for the last model, and where it is not known
+    basis: str | None  #: what the rate rests on; null likewise
+    cost_usd: Amount | None  #: null when no price is known
+
+
+@dataclass(frozen=True, slots=True)
 class EarlierPlan:
     """How a plan turned out."""
 
@@ -98,6 +109,7 @@ class Plan:
     budget_usd: float | None = None  #: what the tightest budget leaves
     probed: int = 0  #: rows that were asked for this plan
     earlier: tuple[EarlierPlan, ...] = field(default_factory=tuple)  #: newest first
+    ladder: tuple[PlannedRung, ...] = ()  #: its models in their order
 
 
 def to_json(plan: Plan) -> dict[str, Any]:

@@ -30,6 +30,7 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "Input", f"{_tokens(plan.input_tokens)}{_cached(plan)}"
     yield "Output", _tokens(plan.output_tokens)
     yield from _dollars(plan)
+    yield from _ladder(plan)
     yield "Time", _time(plan)
     yield "Rests on", plan.basis
     yield from _earlier(plan)
@@ -77,6 +78,30 @@ def _dollars(plan: Plan) -> Iterator[tuple[str, str]]:
             yield "", f"at tier {tier.tier} about {_range(tier.cost_usd)}"
     if plan.budget_usd is not None:
         yield "Budget", f"{_usd(plan.budget_usd)} left, {_fits(plan.cost_usd, plan.budget_usd)}"
+
+
+def _ladder(plan: Plan) -> Iterator[tuple[str, str]]:
+    """How many rows come to each model, and how that is known."""
+    for at, rung in enumerate(plan.ladder):
+        words = f"{rung.model}: about {_rows_of(rung.rows)}"
+        if rung.cost_usd is not None:
+            words += f", {_range(rung.cost_usd)}"
+        if rung.climb_rate is not None:
+            rate = rung.climb_rate
+            words += f"; {rate.likely:.1%} climb ({rate.low:.1%} to {rate.high:.1%}), by {rung.basis}"
+        yield "" if at else "Ladder", words
+    for rung in plan.ladder[:-1]:
+        if rung.climb_rate is None:
+            yield (
+                "",
+                f"how many rows climb from {rung.model} is not known: between none and all, and the plan takes all;"
+                " --probe 100 tells",
+            )
+
+
+def _rows_of(rows: Amount) -> str:
+    known = rows.low == rows.high
+    return f"{rows.likely:,.0f} rows" + ("" if known else f" ({rows.low:,.0f} to {rows.high:,.0f})")
 
 
 def _fits(cost: Amount, left: float) -> str:

@@ -202,6 +202,35 @@ def test_refused_rows_climb_and_those_of_a_dead_model_do_not(ladder: Shell, serv
     assert report["failures"] == {"refusal": 1, "transient": 1}
 
 
+def test_a_plan_counts_climbs_by_history_or_says_that_it_does_not_know(
+    ladder: Shell, serve: Serve, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import orjson
+
+    shell, server = ladder, serve(scenario())
+    rows(shell, 400)
+
+    def plan(*args: object) -> str:
+        assert main(["plan", "label", "-i", "in.jsonl", "--base-url", server.base_url, *map(str, args)]) == 0
+        return capfd.readouterr().out
+
+    first = plan()
+    assert "how many rows climb from small is not known" in first
+    shape = orjson.loads(plan("--probe", 60, "--json"))
+    small, large = shape["ladder"]
+    assert small["basis"] == "a probe, 60 rows"
+    assert small["rows"] == {"low": 340.0, "likely": 340.0, "high": 340.0}
+    assert large["rows"]["likely"] == pytest.approx(340 * small["climb_rate"]["likely"])
+    assert shape["cost_usd"]["likely"] == pytest.approx(small["cost_usd"]["likely"] + large["cost_usd"]["likely"])
+    assert shape["rows"]["reused"] == 60
+    assert "large: a probe of " in shape["basis"]
+    report = night(shell, server)
+    assert shape["cost_usd"]["low"] < report["cost"]["total_usd"] < shape["cost_usd"]["high"]
+    assert "no row to ask" in plan()
+    assert main(["check", "label"]) == 0
+    assert "stays invalid, is refused, or clean is below 1" in capfd.readouterr().out
+
+
 def test_gc_keeps_what_a_climb_rests_on(ladder: Shell, serve: Serve, tmp_path: Path) -> None:
     shell, server = ladder, serve(scenario())
     rows(shell, 60)
