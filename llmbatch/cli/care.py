@@ -119,7 +119,7 @@ def _told(found: Diagnosis, died: str | None) -> list[str]:
     if died:
         lines.append(f"note: the last process that held it ended without letting go ({died}); nothing need be done")
     for finding in found.findings:
-        lines.append(f"{'damaged' if finding.damage else 'note'}: {finding.what}")
+        lines.append(f"{finding.word if finding.damage else 'note'}: {finding.what}")
         if finding.mend:
             lines.append(f"  {finding.mend}")
     lines.append("healthy" if found.healthy else "not healthy")

@@ -42,6 +42,7 @@ class Finding:
     mend: str | None  #: what to do; None when nothing need be done
     damage: bool = True
     repairable: bool = True
+    word: str = "damaged"  #: what it is called where it stops a run
 
 
 @dataclass(slots=True)
@@ -111,7 +112,9 @@ def _inside(con: duckdb.DuckDBPyConnection, path: Path, found: Diagnosis) -> Non
     version = found.schema_version = version_of(con, path)
     if version > SCHEMA_VERSION:
         words = f"it has schema version {version}; this llmbatch knows {SCHEMA_VERSION}"
-        found.findings.append(Finding(words, "upgrade llmbatch", repairable=False))
+        found.findings.append(
+            Finding(words, "upgrade llmbatch; the ledger is as it was", repairable=False, word="too new")
+        )
         return
     if version == 0:
         lost = found.missing_attempts = found.recorded_seq or 0

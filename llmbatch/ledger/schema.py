@@ -154,7 +154,7 @@ def missing(path: Path, count: int) -> StorageError:
     where = "" if path.exists() else ", which is gone"
     return StorageError(
         f"{count:,} stored attempts are missing from the ledger {path}{where}",
-        hint="`llmbatch doctor PIPELINE` says what happened and how to go on; nothing was sent or changed",
+        hint=f"`llmbatch doctor PIPELINE --ledger {path}` says what happened and how to go on; nothing was sent",
     )
 
 
@@ -169,7 +169,7 @@ def _unusable(path: Path, error: duckdb.Error) -> LedgerLocked | StorageError:
     if "Could not write" in words or "No space left" in words:
         return storage_error(f"cannot open the ledger {path}", error)
     if "WAL" in words:
-        hint = "`llmbatch doctor PIPELINE` says what happened and how to go on; nothing was changed"
+        hint = f"`llmbatch doctor PIPELINE --ledger {path}` says what happened and how to go on; nothing was changed"
     else:
         hint = "if it is no llmbatch ledger, name another file with --ledger; nothing was changed"
     return StorageError(f"cannot open the ledger {path}: {words}", hint=hint)

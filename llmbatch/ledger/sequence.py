@@ -49,7 +49,7 @@ def recorded(ledger: Path) -> int | None:
     if len(text) != _BYTES or not text[:-1].isdigit() or not text.endswith(b"\n"):
         raise StorageError(
             f"{path} does not hold the number of the last stored attempt",
-            hint="`llmbatch doctor PIPELINE --repair` writes it anew from what the ledger holds",
+            hint=f"`llmbatch doctor PIPELINE --ledger {ledger} --repair` writes it anew from what the ledger holds",
         )
     return int(text)
 

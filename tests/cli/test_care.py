@@ -88,7 +88,7 @@ def test_a_broken_log_is_refused_explained_repaired_and_gone_on_with(shell: Shel
 
     refused = shell.call("run", "label", "-i", "in.jsonl", "--base-url", server.base_url, expect=74).stderr
     assert "Corrupt WAL file" in refused
-    assert "`llmbatch doctor PIPELINE`" in refused
+    assert "`llmbatch doctor PIPELINE --ledger " in refused
     assert server.account.total.requests == sent
     said = shell.call("doctor", "label", expect=74).stdout
     assert "damaged: the write-ahead log cannot be replayed" in said

@@ -171,6 +171,7 @@ def test_a_newer_ledger_is_refused_and_left_alone(tmp_path: Path, monkeypatch: p
         connect(path)
     diagnosis = examine(path)
     assert (diagnosis.schema_version, diagnosis.healthy, diagnosis.repairable) == (NEXT, False, False)
+    assert [finding.word for finding in diagnosis.findings] == ["too new"]
     assert path.read_bytes() == before
 
 
