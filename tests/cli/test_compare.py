@@ -10,6 +10,8 @@ import pytest
 
 from llmbatch.cli import main
 from llmbatch.simulator import Model, Scenario, Server, Simulator
+from tests.candidates.nights import trial
+from tests.candidates.worlds import right
 from tests.cli.conftest import Serve, Shell
 
 GRADED = """
@@ -166,3 +168,11 @@ def test_without_a_grader_it_says_what_to_add(
     monkeypatch.chdir(shell.folder)
     assert main(["compare", "label", "-i", "in.jsonl", "--models", "a,b"]) == 2
     assert "[quality.graders.right]" in capfd.readouterr().err
+
+
+def test_whole_comparisons_name_the_right_model() -> None:
+    """Three of the trials of `make bench-compare`, in small."""
+    world = {"small": right(0.7, 0.1), "middle": right(0.99, 0.5), "large": right(1.0, 5.0)}
+    found = [trial(seed, world, 0.9, sample=120) for seed in range(3)]
+    assert [one.named for one in found] == ["middle"] * 3
+    assert not any(one.wrong for one in found)
