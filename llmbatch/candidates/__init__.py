@@ -5,7 +5,7 @@ Pure: no I/O, no clock, no chance without a seed.
 
 from llmbatch.candidates.decide import Bid, Certificate, best, cheapest
 from llmbatch.candidates.draw import Drawing, halves
-from llmbatch.candidates.measure import Cost, Tried, measured, on_the_front, price, tried
+from llmbatch.candidates.measure import Cost, Tried, measured, on_the_front, price, tried, used
 from llmbatch.candidates.model import Candidate, Comparison, Goal
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "on_the_front",
     "price",
     "tried",
+    "used",
 ]

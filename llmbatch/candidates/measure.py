@@ -16,8 +16,9 @@ from llmbatch.types import Json, Reply, Row
 from llmbatch.validate import Judge
 
 TIERS = ("standard", "flex", "batch")
-#: dollars of a reply at a tier; None when unknown
-Cost = Callable[[Reply, str], Decimal | None]
+#: dollars of (reply, model asked, tier); None when unknown
+Cost = Callable[[Reply, str, str], Decimal | None]
+Output = Mapping[str, Json]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,36 +39,44 @@ class Tried:
         return len(self.latencies)
 
 
+@dataclass(frozen=True, slots=True)
+class Used:
+    """A reply that was looked at for a row."""
+
+    reply: Reply
+    model: str  #: as asked
+    valid: bool
+
+
+def used(row: Row, replies: Sequence[Reply], model: str, judge: Judge) -> tuple[Used, ...]:
+    """A model's replies to a row, as the model saw it, up to the first valid one as a run does."""
+    seen: list[Used] = []
+    for reply in replies:
+        seen.append(Used(reply, model, judge.judge(row, reply).valid))
+        if seen[-1].valid:
+            break
+    return tuple(seen)
+
+
 def tried(
-    row: Row,
+    row_no: int,
     columns: Mapping[str, Json],
-    replies: Sequence[Reply],
-    judge: Judge,
+    seen: Sequence[Used],
+    output: Output | None,
     graders: Mapping[str, Grader],
     cost: Cost,
 ) -> Tried:
-    """Judge a row's replies, up to the first valid one as a run does, and grade it.
-
-    ``row`` is as the model saw it, ``columns`` are with gold.
-    """
-    used: list[Reply] = []
-    output, invalid = None, None
-    for reply in replies:
-        used.append(reply)
-        verdict = judge.judge(row, reply)
-        invalid = not verdict.valid if invalid is None else invalid
-        if verdict.valid:
-            output = verdict.output
-            break
+    """What a row's replies cost, and how good its output is; ``columns`` are with gold."""
     graded = ((name, grader.grade(output, dict(columns))) for name, grader in graders.items())
+    replies = [one.reply for one in seen]
     return Tried(
-        row_no=row.row_no,
+        row_no=row_no,
         scores={name: score.value for name, score in graded if score is not None},
         failed=output is None,
-        invalid=invalid,
-        latencies=tuple(reply.latency_s for reply in used),
-        tokens=sum(reply.usage.input + reply.usage.output for reply in used if reply.usage is not None),
-        dollars={tier: _sum([cost(reply, tier) for reply in used]) for tier in TIERS} if used else None,
+        invalid=not seen[0].valid if seen else None,
+        latencies=tuple(reply.latency_s for reply in replies),
+        tokens=sum(reply.usage.input + reply.usage.output for reply in replies if reply.usage is not None),
+        dollars={tier: _sum([cost(one.reply, one.model, tier) for one in seen]) for tier in TIERS} if seen else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from llmbatch.cli.entrants import prompt_file
 from llmbatch.cli.order import Order
 from llmbatch.errors import PipelineError, UsageError
 from llmbatch.pipeline import load, with_choice
+from llmbatch.settings import LADDER_SIGN
 
 
-def refuse_to_write(order: Order) -> None:
+def refuse_to_write(order: Order, models: Sequence[str]) -> None:
     """Raise UsageError, before anything is sent, where the file could not say what was compared."""
+    if any(LADDER_SIGN in model for model in models) or load(order.pipeline).settings.request.ladder:
+        raise UsageError("--write writes one model, not a ladder", hint="set ladder in pipeline.toml yourself")
     for override in order.overrides:
         if override.startswith("request.") or override == "provider.kind=offline":
             raise UsageError(

@@ -34,7 +34,8 @@ def compare(
     pipeline: flags.PipelineFolder,
     input: flags.InputFiles,
     models: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Models to compare. \\[the pipeline's own]")
+        str | None,
+        typer.Option(metavar="A,B,...", help="Models to compare; small>large is a ladder. \\[the pipeline's own]"),
     ] = None,
     prompts: Annotated[
         str | None,
@@ -132,7 +133,7 @@ def compare(
     if write:
         if not goal.any:
             raise UsageError("--write needs a target", hint="for instance --min-quality 0.95")
-        choice.refuse_to_write(order)
+        choice.refuse_to_write(order, _names(models, "--models"))
     asked = contest.Asked(_names(models, "--models"), _names(prompts, "--prompts"), sample, seed, goal, grader)
     try:
         found = contest.compare(order, asked)

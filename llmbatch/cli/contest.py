@@ -16,7 +16,7 @@ import uvloop
 
 from llmbatch import ledger as ledgers
 from llmbatch import report as reports
-from llmbatch.candidates import Candidate, Comparison, Cost, Drawing, Goal, Tried, halves, measured, tried
+from llmbatch.candidates import Candidate, Comparison, Cost, Drawing, Goal, Tried, halves, measured, tried, used
 from llmbatch.cli import ending, entrants, quality
 from llmbatch.cli.decision import decide
 from llmbatch.cli.entrants import Entrant
@@ -26,6 +26,7 @@ from llmbatch.cli.order import Order
 from llmbatch.cli.outside import Outside
 from llmbatch.cli.signals import Signals
 from llmbatch.cli.wiring import is_rehearsal, prices_of
+from llmbatch.engines.ladder import Rules, standing
 from llmbatch.errors import Exit, InputError
 from llmbatch.grade import Grader, Interval, label_of, text_of
 from llmbatch.grade.stats import right_rows_wanted
@@ -33,7 +34,8 @@ from llmbatch.ledger import Lock, known
 from llmbatch.render import RenderError
 from llmbatch.source import open_source
 from llmbatch.tally import Tally
-from llmbatch.types import Reply, Row
+from llmbatch.types import Reply, Request, Row
+from llmbatch.validate import Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +123,14 @@ def _asked(contest: Contest, found: Sequence[Entrant]) -> Iterator[tuple[Candida
     spent = Decimal(0)
     for entrant in found:
         night, pipeline = contest.night, entrant.within(spent)
+        graders = quality.ready(pipeline, entrant.renderer)
         mine = replace(
             night,
             pipeline=pipeline,
             renderer=entrant.renderer,
+            judge=Judge(pipeline.schema, pipeline.check, quality.floor_of(pipeline, graders)),
             tally=Tally(),
-            gathered=quality.gatherer(pipeline, quality.ready(pipeline, entrant.renderer)),
+            gathered=quality.gatherer(pipeline, graders),
             only=contest.rows,
             mark=ledgers.COMPARED,
         )
@@ -165,31 +169,37 @@ def _tried(contest: Contest, night: Night, con: duckdb.DuckDBPyConnection) -> It
     """What became of each row, from what the ledger has for it."""
     rows = [row for row in night.rows() if row.row_no in contest.rows]
     seen = list(quality.without_gold(iter(rows), night.pipeline))
-    keys = {row.row_no: key for row in seen if (key := _key(night, row)) is not None}
-    stored = known(con, keys.values(), simulated=is_rehearsal(night.pipeline))
-    cost = _cost(night, contest.tier)
-    for row, shown in zip(rows, seen, strict=True):
-        past = stored.get(keys.get(row.row_no, ""))
-        replies = past.replies if past is not None else ()
-        fitted = night.renderer.fit(shown) if replies else shown
-        yield tried(fitted, row.columns, replies, night.judge, contest.graders, cost)
+    asked = [_requests(night, row) for row in seen]
+    keys = {request.key for requests in asked for request in requests}
+    stored = known(con, keys, simulated=is_rehearsal(night.pipeline))
+    rules, cost = Rules(night.judge, night.pipeline.settings.limits.max_attempts), _cost(night, contest.tier)
+    for row, shown, requests in zip(rows, seen, asked, strict=True):
+        if not any(request.key in stored for request in requests):
+            yield tried(row.row_no, row.columns, (), None, contest.graders, cost)
+            continue
+        fitted = night.renderer.fit(shown)
+        at = standing(fitted, requests, stored, rules)
+        came_to = {at.request.key, *(rung.key for rung in at.rungs)}
+        replies = [(r.model, stored[r.key].replies) for r in requests if r.key in came_to and r.key in stored]
+        looked_at = [one for model, some in replies for one in used(fitted, some, model, night.judge)]
+        output = at.verdict.output if at.ask is None and at.failure is None and at.verdict is not None else None
+        yield tried(row.row_no, row.columns, looked_at, output, contest.graders, cost)
 
 
-def _key(night: Night, row: Row) -> str | None:
+def _requests(night: Night, row: Row) -> tuple[Request, ...]:
     try:
-        return night.renderer.request(night.renderer.fit(row)).key
+        return night.renderer.rungs(night.renderer.request(night.renderer.fit(row)))
     except RenderError:
-        return None
+        return ()
 
 
 def _cost(night: Night, own_tier: str) -> Cost:
-    prices, model = prices_of(night.pipeline), night.pipeline.settings.request.model
-    by_hour = prices.usd_per_hour(model) is not None
+    prices = prices_of(night.pipeline)
 
-    def cost(reply: Reply, tier: str) -> Decimal | None:
-        if by_hour:
+    def cost(reply: Reply, asked: str, tier: str) -> Decimal | None:
+        if prices.usd_per_hour(asked) is not None:
             return reply.cost_usd if tier == own_tier else None
-        return prices.cost(reply.usage, reply.model, tier, asked=model)
+        return prices.cost(reply.usage, reply.model, tier, asked=asked)
 
     return cost
 
@@ -199,7 +209,7 @@ def _known(entrant: Entrant, report: reports.RunReport, tier: str) -> Candidate:
     dollars = report.cost.total_usd
     return Candidate(
         name=entrant.name,
-        model=entrant.pipeline.settings.request.model,
+        model=entrant.pipeline.settings.request.asked,
         prompt=entrant.prompt,
         prompt_version=entrant.pipeline.version,
         rows=0,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
+import orjson
+
 from llmbatch.candidates import Goal
 from llmbatch.cli import quality
 from llmbatch.cli.make import usable
@@ -15,7 +17,7 @@ from llmbatch.cli.wiring import prices_of
 from llmbatch.errors import PipelineError, UsageError
 from llmbatch.pipeline import Pipeline, nearest
 from llmbatch.render import Renderer
-from llmbatch.settings import ASKING
+from llmbatch.settings import ASKING, LADDER_SIGN
 from llmbatch.types import Usage
 
 
@@ -47,8 +49,8 @@ def enter(order: Order, models: Sequence[str], prompts: Sequence[str]) -> tuple[
     tier = plain.settings.limits.tier
     overrides = (*order.overrides, *(["limits.tier=standard"] if tier == "batch" else []))
     found = []
-    for model in models or (plain.settings.request.model,):
-        whole, _ = usable(order.pipeline, (*overrides, f"request.model={model}"), prices=order.prices)
+    for model in models or (plain.settings.request.asked,):
+        whole, _ = usable(order.pipeline, (*overrides, *_asking(model)), prices=order.prices)
         for prompt in prompts or ("prompt.j2",):
             pipeline = whole.with_prompt(prompt_file(order.pipeline, prompt)) if prompts else whole
             renderer = Renderer(pipeline)
@@ -57,6 +59,13 @@ def enter(order: Order, models: Sequence[str], prompts: Sequence[str]) -> tuple[
             found.append(Entrant(name, prompt, pipeline, renderer))
     _refuse_twins(found)
     return tier, tuple(found)
+
+
+def _asking(model: str) -> tuple[str, ...]:
+    """What --set would say to ask a model, or a ladder of them: ``small>large``."""
+    first, *above = (name.strip() for name in model.split(LADDER_SIGN))
+    ladder = (f"request.ladder={orjson.dumps([first, *above]).decode()}",) if above else ()
+    return (f"request.model={first}", *ladder)
 
 
 def prompt_file(folder: Path, name: str) -> Path:
@@ -70,7 +79,7 @@ def _refuse_twins(found: Sequence[Entrant]) -> None:
     for entrant in found:
         version = entrant.pipeline.version
         if version in names:
-            model = entrant.pipeline.settings.request.model
+            model = entrant.pipeline.settings.request.asked
             raise UsageError(
                 f"{names[version]!r} and {entrant.name!r} would send the same requests to {model}",
                 hint="the offline provider is one model, whatever it is called; else name each candidate once",
@@ -106,11 +115,12 @@ def refuse_unpriced(found: Sequence[Entrant], tier: str, goal: Goal) -> None:
     if goal.min_quality is None and goal.max_cost is None:
         return
     for entrant in found:
-        prices, model = prices_of(entrant.pipeline), entrant.pipeline.settings.request.model
-        if prices.usd_per_hour(model) is None and prices.cost(Usage(1, 1), model, tier) is None:
-            at = "" if tier == "standard" else f" at tier {tier}"
-            raise UsageError(
-                f"no price is known for {model!r}{at}, so it cannot be told which candidate is cheaper",
-                hint=f"add [prices.{model!r}] with input and output (dollars per million tokens) to pipeline.toml or to"
-                " a file that --prices names",
-            )
+        prices = prices_of(entrant.pipeline)
+        for model in entrant.pipeline.settings.request.models:
+            if prices.usd_per_hour(model) is None and prices.cost(Usage(1, 1), model, tier) is None:
+                at = "" if tier == "standard" else f" at tier {tier}"
+                raise UsageError(
+                    f"no price is known for {model!r}{at}, so it cannot be told which candidate is cheaper",
+                    hint=f"add [prices.{model!r}] with input and output (dollars per million tokens) to pipeline.toml"
+                    " or to a file that --prices names",
+                )

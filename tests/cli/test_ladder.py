@@ -231,6 +231,26 @@ def test_a_plan_counts_climbs_by_history_or_says_that_it_does_not_know(
     assert "stays invalid, is refused, or clean is below 1" in capfd.readouterr().out
 
 
+def test_a_ladder_is_a_candidate(ladder: Shell, serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+    import orjson
+
+    shell, server = ladder, serve(scenario())
+    rows(shell, 200)
+    command = ("compare", "label", "-i", "in.jsonl", "--base-url", server.base_url, "--quiet", "--grader", "right")
+    assert main([*command, "--models", "small,small>large,large", "--sample", "150", "--json"]) == 0
+    found = {one["name"]: one for one in orjson.loads(capfd.readouterr().out)["candidates"]}
+    sums = server.account.by_model
+    assert sums["large"].requests == 150  # the ladder's are among those of the model alone
+    assert found["small"]["mean"] < found["small>large"]["mean"]
+    assert found["large"]["price"] == pytest.approx(float(sums["large"].dollars(20, 20)) * 1000 / 150)  # type: ignore[arg-type]
+    climbed = [s for s in server.account.requests if s.model == "large"][: int(found["small>large"]["calls"])]
+    paid = sum((s.usage.input + s.usage.output) * 20 for s in climbed if s.usage) / 1e6
+    assert found["small>large"]["cost_usd"] == pytest.approx(paid)
+    assert found["small"]["price"] < found["small>large"]["price"] < found["large"]["price"]
+    assert main([*command, "--models", "small>large", "--min-quality", "0.8", "--write"]) == 2
+    assert "one model, not a ladder" in capfd.readouterr().err
+
+
 def test_gc_keeps_what_a_climb_rests_on(ladder: Shell, serve: Serve, tmp_path: Path) -> None:
     shell, server = ladder, serve(scenario())
     rows(shell, 60)
