@@ -2,7 +2,7 @@
 
     driver:  live.answer -> Fleet ----lease-----> worker: Retrying, Hedged -> Permitted -> Tiered, Timed -> provider
                             accounted <--asked, ended-----------------------------'
-             Recording, Limited, Budgeted, Metered -> Calls --permit, stored-----^
+             Recording, Limited, Budgeted, Metered -> Desk ---permit, stored-----^
 
 The driver owns source, ledger, judge, results, and every limit; a worker owns one request at a time from its first
 attempt to its last word. Why it is cut there: docs/design/cluster.md.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
@@ -12,6 +13,7 @@ from llmbatch import __version__, providers
 from llmbatch.engines.ray.messages import (
     Answered,
     Cut,
+    Ended,
     Failed,
     Greeting,
     Halted,
@@ -27,8 +29,9 @@ from llmbatch.errors import Decision, LlmbatchError, Stop
 from llmbatch.halt import Halt
 from llmbatch.limits import RetryBudget
 from llmbatch.providers import wrap
-from llmbatch.types import Provider
+from llmbatch.types import Provider, Reply
 
+_MOST_CHARS = 4 * 2**20  #: of replies that are said at once, a single longer one aside
 _SILENCE_S = 2.0  #: a worker says something at least so often, if only that it lives
 
 
@@ -36,7 +39,7 @@ _SILENCE_S = 2.0  #: a worker says something at least so often, if only that it 
 class _Mouth:
     """What there is to say, gathered until the driver listens."""
 
-    messages: list[ToDriver] = field(default_factory=list)
+    messages: deque[ToDriver] = field(default_factory=deque)
     notes: list[str] = field(default_factory=list)
     something: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -44,6 +47,19 @@ class _Mouth:
         """Say it with the next words."""
         self.messages.append(message)
         self.something.set()
+
+    def said(self) -> list[ToDriver]:
+        """What is to be said now; the rest stays for the next time."""
+        said: list[ToDriver] = []
+        chars = 0
+        while self.messages and chars < _MOST_CHARS:
+            message = self.messages.popleft()
+            said.append(message)
+            if isinstance(message, Ended) and isinstance(message.came, Reply):
+                chars += len(message.came.raw)
+        if not self.messages:
+            self.something.clear()
+        return said
 
     def note(self, words: str) -> None:
         """What a person should know."""
@@ -99,10 +115,8 @@ class Worker:
             async with asyncio.timeout(_SILENCE_S):
                 await mouth.something.wait()
             await asyncio.sleep(self._window_s)
-        messages, notes = mouth.messages, mouth.notes
-        mouth.messages, mouth.notes = [], []
-        mouth.something.clear()
-        return Heard(messages, notes, self._tail.hedges, getattr(self._provider, "structured_output", None))
+        notes, mouth.notes = mouth.notes, []
+        return Heard(mouth.said(), notes, self._tail.hedges, getattr(self._provider, "structured_output", None))
 
     def _build(self, kit: Kit) -> None:
         limits = kit.settings.limits
