@@ -207,6 +207,8 @@ def listening(pid: int) -> set[str]:
         (("--workers", "2"), "are for --engine ray"),
         (("--engine", "ray", "--tier", "batch", "--set", "provider.like=openai"), "--tier batch hands in files"),
         (("--engine", "ray", "--ray-address", "ray://h:1"), "Ray's client is not supported"),
+        (("--engine", "ray", "--ray-address", "127.0.0.1:9"), "127.0.0.1:9 cannot be reached: Connection refused"),
+        (("--engine", "ray", "--ray-address", "head"), "--ray-address head is none"),
         (("--engine", "ray", "--workers", "0"), "greater than or equal to 1"),
     ],
 )

@@ -12,6 +12,7 @@ import pickle
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ T = TypeVar("T")
 _STORE_BYTES = 80 * 2**20  #: Ray's smallest is 75 MB; only messages above 100 kB pass through it
 _OWN = "llmbatch-ray-"
 _LONGEST_TEMP = 11  #: characters, because the name of a socket has 107 at most, and Ray wants the rest
+_REACHED_S = 5.0
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning in every process
@@ -148,9 +150,23 @@ def joined(address: str | None, *, workers: int | None, cpus: float) -> Iterator
     address = address or os.environ.get("RAY_ADDRESS") or None
     if address is not None and address.startswith("ray://"):
         raise UsageError("--ray-address ray://...: Ray's client is not supported", hint=_ON_A_NODE)
+    if address is not None and address not in ("auto", "local"):
+        _refuse_unreachable(address)
     ray = _imported(alone=address is None)
     with _own(ray, workers or 2, cpus) if address is None else _others(ray, address):
         yield Cluster(ray, cpus)
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Raise UsageError where nobody listens: Ray itself would try for ever."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_S).close()
+    except ValueError:
+        raise UsageError(f"--ray-address {address} is none", hint="auto, or HOST:PORT") from None
+    except OSError as error:
+        words = f"the Ray cluster at {address} cannot be reached: {error.strerror or error}"
+        raise UsageError(words, hint=_ON_A_NODE) from None
 
 
 _ON_A_NODE = "run llmbatch on one of the cluster's machines, with --ray-address auto"
