@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+import orjson
 
 from llmbatch import ledger as ledgers
 from llmbatch.cli.quality import without_gold
@@ -102,7 +105,8 @@ async def ask(night: Night, engine: live.Engine) -> Canary | None:
     await live.answer(asking, without_gold(iter(rows), night.pipeline))
     if engine.halt:
         return None
-    found = canary(list(_verdicts(night, listening.replies)), night.floor, listening.attempts, listening.dollars)
+    verdicts = list(_verdicts(night, listening.replies))
+    found = canary(verdicts, night.floor, listening.attempts, listening.dollars, _hash(rows))
     if found.below:
         engine.halt.stop(
             BelowFloor(
@@ -117,6 +121,13 @@ async def ask(night: Night, engine: live.Engine) -> Canary | None:
             f" {found.floor:.1%}; {found.wanted_rows:,} would tell a fall of 5 points"
         )
     return found
+
+
+def _hash(rows: Sequence[Row]) -> str:
+    digest = sha256()
+    for row in rows:
+        digest.update(orjson.dumps(row.columns, option=orjson.OPT_SORT_KEYS, default=str))
+    return digest.hexdigest()[:12]
 
 
 def _verdicts(night: Night, replies: Mapping[int, Reply]) -> Iterator[bool]:

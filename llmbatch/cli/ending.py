@@ -78,8 +78,8 @@ def _results(night: Night, answered: Answered, con: duckdb.DuckDBPyConnection) -
     run, pipeline = answered.run, night.pipeline
     rates = quality.rates(pipeline, night.tally, run)
     written = write_results(quality.graded(_pairs(night, con, run), night.gathered, rates), night.target)
-    found = quality.conclude(pipeline, night.gathered, con, run, rates, whole=answered.reason is None)
-    found = replace(found, canary=answered.canary)
+    whole = answered.reason is None
+    found = quality.conclude(pipeline, night.gathered, con, run, rates, answered.canary, whole=whole)
     files = {"results": str(written.results), "failed": str(written.failed)}
     return files | partitioned(night.order, written.results), found
 

@@ -13,6 +13,7 @@ from llmbatch import ledger as ledgers
 from llmbatch import providers
 from llmbatch.errors import PipelineError
 from llmbatch.grade import (
+    Canary,
     Gathered,
     Grader,
     Past,
@@ -157,7 +158,14 @@ def by_rung(gathered: Gathered) -> dict[str, dict[str, RungScore]]:
 
 
 def conclude(
-    pipeline: Pipeline, gathered: Gathered, con: duckdb.DuckDBPyConnection, run: Run, rates: Rates, *, whole: bool
+    pipeline: Pipeline,
+    gathered: Gathered,
+    con: duckdb.DuckDBPyConnection,
+    run: Run,
+    rates: Rates,
+    canary: Canary | None,
+    *,
+    whole: bool,
 ) -> Quality:
     """What is known of the run's quality; compared with the nights before when it reached the whole input."""
     settings = pipeline.settings
@@ -170,12 +178,12 @@ def conclude(
     drift = None
     if whole and settings.quality.on_drift != "off":
         drift = compare(
-            Past(run.run_id, profile, signature),
+            Past(run.run_id, profile, signature, canary),
             list(_history(con, run, settings.quality.trailing * _LOOK_BACK)),
             trailing=settings.quality.trailing,
             min_change=settings.quality.min_change,
         )
-    return Quality(gathered.graded(), rates.whole, profile, signature, drift)
+    return Quality(gathered.graded(), rates.whole, profile, signature, drift, canary)
 
 
 def faults(pipeline: Pipeline, found: Quality) -> tuple[str, ...]:
@@ -199,4 +207,4 @@ def _history(con: duckdb.DuckDBPyConnection, run: Run, most: int) -> Iterator[Pa
         except ValidationError:  # of another release
             continue
         if quality is not None:
-            yield Past(run_id, quality.profile, quality.signature)
+            yield Past(run_id, quality.profile, quality.signature, quality.canary)

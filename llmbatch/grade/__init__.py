@@ -7,10 +7,10 @@ from llmbatch.grade.agreement import Agreement, Confusion, LabelScore, agreement
 from llmbatch.grade.canary import Canary, canary
 from llmbatch.grade.choose import graders
 from llmbatch.grade.compare import Drift, Past, compare
-from llmbatch.grade.drift import Move
 from llmbatch.grade.gather import Gathered, Rates, closed_lists, place
 from llmbatch.grade.judged import Judged
 from llmbatch.grade.judging import LEAST_LABELS, Asked, judged
+from llmbatch.grade.move import Move
 from llmbatch.grade.opinion import Opinion, opinion, schema_of
 from llmbatch.grade.profile import Profile, Signature
 from llmbatch.grade.quality import Quality

@@ -20,6 +20,8 @@ class Canary:
     interval: Interval  #: of agreed / rows, Clopper-Pearson, 90 %
     attempts: int  #: calls that it took
     cost_usd: float | None  #: of them; null when a price is unknown; it is in ``cost.total_usd`` too
+    verdicts: str = ""  #: a 1 or 0 for each gold row, in the order of the file
+    gold: str = ""  #: a hash of the rows and what is right: nights with the same one are compared row by row
 
     @property
     def below(self) -> bool:
@@ -37,8 +39,10 @@ class Canary:
         return rows_for_difference(self.floor, max(0.0, self.floor - 0.05), alpha=0.1) if self.floor else None
 
 
-def canary(verdicts: list[bool], floor: float, attempts: int, dollars: Decimal | None) -> Canary:
+def canary(verdicts: list[bool], floor: float, attempts: int, dollars: Decimal | None, gold: str = "") -> Canary:
     """Sum up the gold rows."""
     agreed = sum(verdicts)
     interval = clopper_pearson(agreed, len(verdicts), _LEVEL)
-    return Canary(len(verdicts), agreed, floor, interval, attempts, None if dollars is None else float(dollars))
+    cost = None if dollars is None else float(dollars)
+    told = "".join("01"[verdict] for verdict in verdicts)
+    return Canary(len(verdicts), agreed, floor, interval, attempts, cost, told, gold)

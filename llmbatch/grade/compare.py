@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from llmbatch.grade.drift import LEAST_ROWS, Move, moves
+from llmbatch.grade.canary import Canary
+from llmbatch.grade.drift import moves
+from llmbatch.grade.move import LEAST_ROWS, Move
 from llmbatch.grade.profile import Profile, Signature, pooled
 from llmbatch.grade.scores import mean_of
 from llmbatch.grade.stats import detectable
@@ -20,6 +22,7 @@ class Past:
     run_id: str
     profile: Profile
     signature: Signature
+    canary: Canary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +65,26 @@ def compare(now: Past, history: Sequence[Past], *, trailing: int, min_change: fl
         against=tuple(past.run_id for past in nights),
         rows=now.profile.rows,
         rows_before=before.rows,
-        moves=moves(now.profile, [past.profile for past in nights], min_change=min_change),
+        moves=moves(
+            now.profile,
+            [past.profile for past in nights],
+            min_change=min_change,
+            steady=now.signature == nights[0].signature,
+            gold=_gold(now, nights),
+        ),
         changed=_changed(now, nights),
         detectable=_detectable(now.profile, before),
         reason=None,
     )
+
+
+def _gold(now: Past, nights: Sequence[Past]) -> list[str]:
+    """The verdicts on the gold rows, tonight's first, of nights that asked the same ones; empty when there are none."""
+    if now.canary is None or not now.canary.verdicts:
+        return []
+    known = (past.canary for past in nights)
+    same = [one.verdicts for one in known if one is not None and one.verdicts and one.gold == now.canary.gold]
+    return [now.canary.verdicts, *same] if same else []
 
 
 def _why_not(now: Past, history: Sequence[Past], nights: Sequence[Past]) -> str | None:

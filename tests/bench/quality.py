@@ -11,11 +11,12 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+from llmbatch.grade.canary import Canary, canary
 from llmbatch.grade.choose import graders
 from llmbatch.grade.compare import Drift, Past, compare
 from llmbatch.grade.gather import Gathered, Rates, closed_lists
@@ -41,6 +42,9 @@ class World:
     wobble: float = 0.0  #: standard deviation of ``right`` from night to night
     rows: int = 2_000
     settings: QualitySettings = ONE
+    natural: float | None = None  #: share of gold rows that are right by nature; else as ``right``
+    gold: int = 0  #: gold rows that are asked every night
+    steady: float = 0.8  #: of them, those that are answered every night alike
 
 
 def night(world: World, number: int, rng: random.Random) -> Past:
@@ -54,7 +58,21 @@ def night(world: World, number: int, rng: random.Random) -> Past:
         row = {"text": _LANGUAGES[rng.random() < 0.2] * rng.randint(1, 8), "gold": True}
         output = verdict.output or (_output(right, rng) if rng.random() < 0.8 else None)  # most re-asks mend
         gathered.take(row, output, rng.random(), asked=True, rates=rates)
-    return Past(f"night-{number}", gathered.profile(), Signature("v1", "m-1", "simulated"))
+    return Past(f"night-{number}", gathered.profile(), Signature("v1", "m-1", "simulated"), _canary(world, right, rng))
+
+
+def _canary(world: World, right: float, rng: random.Random) -> Canary | None:
+    """The gold rows: the steady ones are right or wrong by their number, whatever the night; the others by chance.
+
+    When fewer are right than the world has it by nature, each that would be right fails with the same probability.
+    """
+    if not world.gold:
+        return None
+    natural = world.natural or world.right
+    fails = max(0.0, 1 - right / natural)
+    steady = [37 * n % 100 < 100 * natural if n < world.steady * world.gold else None for n in range(world.gold)]
+    verdicts = [(rng.random() < natural if each is None else each) and rng.random() >= fails for each in steady]
+    return canary(verdicts, 0.5, 0, None, "gold")
 
 
 def _output(right: float, rng: random.Random) -> dict[str, Any]:
@@ -84,14 +102,14 @@ def comparisons(world: World, fallen: World | None, seed: int) -> Iterator[Drift
         past = [*past[1:], tonight if fallen is None else night(world, number, rng)]
 
 
-def measure(name: str, drifts: list[Drift], hit: Any, target: str, met: Any) -> bool:
+def measure(name: str, found: list[bool], target: str, met: Any) -> bool:
     """Print one line; whether its target is met (None: no target)."""
-    hits = sum(map(hit, drifts))
-    interval = clopper_pearson(hits, len(drifts))
-    fine = met(hits / len(drifts)) if met else None
+    hits, of = sum(found), len(found)
+    interval = clopper_pearson(hits, of)
+    fine = met(hits / of) if met else None
     verdict = {True: "pass", False: "FAIL", None: ""}[fine]
-    share = f"{hits / len(drifts):7.2%}  ({interval.low:.2%} to {interval.high:.2%})"
-    print(f"{name:<58}{hits:>6} of {len(drifts):<6}{share:<30}{target:>9} {verdict}", flush=True)
+    share = f"{hits / of:7.2%}  ({interval.low:.2%} to {interval.high:.2%})"
+    print(f"{name:<60}{hits:>6} of {of:<6}{share:<30}{target:>9} {verdict}", flush=True)
     return fine is not False
 
 
@@ -102,7 +120,34 @@ def any_move(drift: Drift) -> bool:
 
 def fell(drift: Drift) -> bool:
     """The fall was seen as what it was."""
-    return any(move.what == "grader right" and move.worse for move in drift.moves)
+    return any(move.what in ("grader right", "grader right over two nights") and move.worse for move in drift.moves)
+
+
+def in_two_nights(world: World, fallen: World, seed: int) -> Iterator[bool]:
+    """Of falls that last: whether the first or the second night after it shows it."""
+    rng, past = random.Random(seed), [night(world, n, random.Random(f"{seed}/{n}")) for n in range(TRAILING)]
+    for number in range(TRAILING, sys.maxsize, 2):
+        first, second = night(fallen, number, rng), night(fallen, number + 1, rng)
+        yield any(
+            fell(compare(tonight, before[::-1][:TRAILING], trailing=TRAILING, min_change=world.settings.min_change))
+            for tonight, before in ((first, past), (second, [*past, first]))
+        )
+        past = [*past[1:], night(world, number, rng)]
+
+
+def gold_fell(drift: Drift) -> bool:
+    """The fall was seen on the gold rows."""
+    return any(move.what == "gold rows" and move.worse for move in drift.moves)
+
+
+def falls() -> Iterator[tuple[str, World, Any, bool]]:
+    """Each setting in which the share that is right falls by 3 points: name, world, what sees it, target or none."""
+    for share, settings, held in ((0.97, ONE, True), (0.95, ONE, True), (0.9, ONE, True), (0.9, TWO, False)):
+        graders = f"{len(settings.graders)} grader{'s' * (settings is TWO)}"
+        yield f"{share:.0%} right falls by 3 points, {graders}: seen", World(share, settings=settings), fell, held
+    yield "80% right falls by 3 points, 1 grader: seen", World(0.8), fell, False
+    yield "80% right falls by 3 points, 2,000 gold rows: seen", World(0.8, gold=2_000), gold_fell, True
+    yield "80% right falls by 3 points, 500 gold rows: seen", World(0.8, gold=500), gold_fell, False
 
 
 def main() -> int:
@@ -110,28 +155,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nights", type=int, default=1_000, help="under no change; the others take a fifth")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="lines with these words")
     asked = parser.parse_args()
-    began, few = time.monotonic(), asked.nights // 5
+    began, few, fine = time.monotonic(), asked.nights // 5, True
 
-    def some(world: World, fallen: World | None, number: int) -> list[Drift]:
-        return list(islice(comparisons(world, fallen, asked.seed), number))
+    def line(name: str, found: Callable[[], list[bool]], target: str = "", met: Any = None) -> None:
+        nonlocal fine
+        if asked.only in name:
+            fine &= measure(name, found(), target, met)
 
-    fine = measure(
-        "no change: anything moved", some(World(), None, asked.nights), any_move, "<= 1 %", lambda p: p <= 0.01
-    )
-    wobbling = some(World(wobble=0.01), None, few)
-    measure("nights differ by themselves, sd 1 point: anything moved", wobbling, any_move, "", None)
-    for share, settings, held in (
-        (0.97, ONE, True),
-        (0.95, ONE, True),
-        (0.9, ONE, True),
-        (0.9, TWO, False),
-        (0.8, ONE, False),
-    ):
-        world = World(right=share, settings=settings)
-        name = f"{share:.0%} right falls by 3 points, {len(settings.graders)} grader{'s' * (settings is TWO)}: seen"
-        drifts = some(world, replace(world, right=share - 0.03), few)
-        fine &= measure(name, drifts, fell, ">= 90 %" if held else "", (lambda p: p >= 0.9) if held else None)
+    def some(world: World, fallen: World | None, number: int, hit: Any) -> Callable[[], list[bool]]:
+        return lambda: [hit(drift) for drift in islice(comparisons(world, fallen, asked.seed), number)]
+
+    line("no change: anything moved", some(World(), None, asked.nights, any_move), "<= 1 %", lambda p: p <= 0.01)
+    line("no change, 500 gold rows: anything moved", some(World(gold=500), None, few, any_move))
+    line("nights differ, sd 1 point: anything moved", some(World(wobble=0.01), None, few, any_move))
+    for name, world, hit, held in falls():
+        fallen = replace(world, right=world.right - 0.03, natural=world.right)
+        line(name, some(world, fallen, few, hit), ">= 90 %" * held, (lambda p: p >= 0.9) if held else None)
+    world = World(0.8)
+    lasting = in_two_nights(world, replace(world, right=0.77), asked.seed)
+    line("80% right falls by 3 points for two nights, 1 grader: seen", lambda: list(islice(lasting, few)), ">= 90 %",
+         lambda p: p >= 0.9)  # fmt: skip
     print(f"{time.monotonic() - began:.0f} s")
     return 0 if fine else 1
 

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from llmbatch.grade import Past, Profile, Signature, compare
+from llmbatch.grade import Past, Profile, Signature, canary, compare
 from llmbatch.grade.drift import moves
 from llmbatch.grade.profile import Mix, Rate
 from tests.bench.quality import World, any_move, comparisons, fell
@@ -124,3 +124,37 @@ def test_the_bench_in_short() -> None:
     assert sum(map(any_move, islice(comparisons(quiet, None, 1), 8))) == 0
     fallen = replace(quiet, right=0.65)
     assert sum(map(fell, islice(comparisons(quiet, fallen, 1), 4))) == 4
+
+
+def test_a_fall_too_small_for_one_night_is_seen_when_it_lasts() -> None:
+    before = [night(seed, right=0.8) for seed in range(14)]
+    seen_alone = seen_together = 0
+    for seed in range(200, 240):
+        first, second = night(seed, right=0.772), night(seed + 1_000, right=0.772)
+        seen_alone += "grader tags" in what(first, before)
+        seen_together += bool({"grader tags", "grader tags over two nights"} & set(what(second, [first, *before])))
+    assert seen_alone < 30
+    assert seen_together > 30
+    tonight, yesterday = night(300, right=0.775), night(301, right=0.775)
+    (move,) = moves(tonight, [yesterday, *before], min_change=0.01)
+    assert (move.what, move.worse) == ("grader tags over two nights", True)
+    assert move.now == pytest.approx(0.775, abs=0.015)
+    assert (
+        moves(tonight, [yesterday, *before], min_change=0.01, steady=False) == ()
+    )  # the prompt was another last night
+
+
+def test_gold_rows_are_held_against_themselves() -> None:
+    """Forty rows that change nothing but ten of them: no other test would see it."""
+    verdicts = "1" * 32 + "0" * 8
+    fallen = "0" * 10 + "1" * 22 + "0" * 8
+    past = [Past(f"run-{n}", profile, SAME, canary([v == "1" for v in verdicts], 0.5, 0, None, "g")) for n, profile in
+            enumerate(BEFORE[:5])]  # fmt: skip
+
+    def told(now: str, gold: str = "g") -> list[str]:
+        tonight = Past("now", night(400), SAME, canary([v == "1" for v in now], 0.5, 0, None, gold))
+        return [move.what for move in compare(tonight, past, trailing=14, min_change=0.01).moves]
+
+    assert told(fallen) == ["gold rows"]
+    assert told(verdicts) == []
+    assert told(fallen, gold="another file") == []

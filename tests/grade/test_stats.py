@@ -183,6 +183,27 @@ def test_few_labels_without_a_mistake_do_not_make_a_judge_that_never_errs(labels
     assert hits / 400 >= 0.93
 
 
+def test_the_same_rows_on_several_nights() -> None:
+    # 9 rows turned wrong and 2 right: with one night before it is McNemar's one-sided test, binom.cdf(2, 11, 0.5)
+    assert stats.fewer("0" * 9 + "1" * 2 + "1" * 50, ["1" * 9 + "0" * 2 + "1" * 50]) == pytest.approx(67 / 2048)
+    assert stats.fewer("1" * 9 + "0" * 2, ["0" * 9 + "1" * 2]) == pytest.approx(2036 / 2048)
+    assert stats.fewer("111", ["111", "111"]) == 1
+    # of a row that was right in two of three nights, tonight included, tonight's is with 2/3: (1/3)^3
+    assert stats.fewer("000", ["111", "111"]) == pytest.approx(1 / 27)
+    rng = random.Random(2)
+    nights = ["".join("01"[rng.random() < 0.7] for _ in range(280)) for _ in range(5)]
+    exact, doubled = stats.fewer(nights[0], nights[1:]), stats.fewer(nights[0] * 2, [night * 2 for night in nights[1:]])
+    assert 0 < exact < 1
+    assert 0 < doubled < 1  # the other way of reckoning, of 560 rows
+    errors = [stats.fewer("".join("01"[rng.random() < 0.8] for _ in range(600)), nights_of(rng)) for _ in range(300)]
+    assert sum(p < 0.05 for p in errors) <= 26
+    assert stats.paired_error("01" * 50, ["01" * 50]) == 0
+
+
+def nights_of(rng: random.Random) -> list[str]:
+    return ["".join("01"[rng.random() < 0.8] for _ in range(600)) for _ in range(3)]
+
+
 def test_share_behind_an_imperfect_judge() -> None:
     found = stats.rogan_gladen((300, 1_000), (90, 100), (95, 100))
     assert found is not None

@@ -7,6 +7,7 @@ from llmbatch.grade.stats.groups import cohens_h, fisher, mcnemar, more_often, t
 from llmbatch.grade.stats.intervals import Interval, clopper_pearson, mean_interval, newcombe, wilson
 from llmbatch.grade.stats.judged import Estimate, prediction_powered, rogan_gladen
 from llmbatch.grade.stats.lower import lower_bound, right_rows_wanted
+from llmbatch.grade.stats.paired import fewer, paired_error, paired_z
 from llmbatch.grade.stats.sizes import detectable, rows_for_difference, rows_for_half_width
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "clopper_pearson",
     "cohens_h",
     "detectable",
+    "fewer",
     "fisher",
     "holm",
     "jensen_shannon",
@@ -28,6 +30,8 @@ __all__ = [
     "mean_interval",
     "more_often",
     "newcombe",
+    "paired_error",
+    "paired_z",
     "prediction_powered",
     "psi",
     "right_rows_wanted",
