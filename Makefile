@@ -7,7 +7,7 @@ READY := .venv/.ready
 .PHONY: bench-batches campaign-batches help demo test test-all check format lint types campaign campaign-kill campaign-faults campaign-wal \
 	campaign-budget campaign-plan bench bench-cpu \
 	bench-nights bench-start \
-	bench-flow bench-otel bench-quality bench-compare bench-scale audit lock build clean
+	bench-flow bench-otel bench-quality bench-compare bench-ladder bench-scale audit lock build clean
 
 help: ## print the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -58,7 +58,7 @@ campaign-budget: $(READY) ## 500 random nights under a budget, and 20 that are k
 campaign-plan: $(READY) ## plans against what came, for both shipped pipelines
 	@$(BIN)/python -m tests.campaign.plan
 
-bench: bench-cpu bench-nights bench-start bench-flow bench-otel bench-quality bench-compare bench-batches bench-scale ## every benchmark below
+bench: bench-cpu bench-nights bench-start bench-flow bench-otel bench-quality bench-compare bench-ladder bench-batches bench-scale ## every benchmark below
 
 bench-cpu: $(READY) ## CPU per row, beside a plain SDK loop, bare aiohttp, litellm and curator
 	@$(BIN)/python -m tests.bench.cpu
@@ -80,8 +80,11 @@ bench-quality: $(READY) ## how often the comparison of nights cries wolf, and ho
 	@$(BIN)/python -m tests.bench.quality
 	@$(BIN)/python -m tests.bench.judges
 
-bench-compare: $(READY) ## how often compare names the right model, and how often it certifies a bad one (4 minutes)
+bench-compare: $(READY) ## how often compare names the right model, and how often it certifies a bad one (10 minutes)
 	@$(BIN)/python -m tests.bench.compare
+
+bench-ladder: $(READY) ## what a ladder costs and how good it is, beside the simulator's account; whether its verdict is right
+	@$(BIN)/python -m tests.bench.ladder
 
 bench-batches: $(READY) ## 200,000 rows through provider batches: memory, speed, the queue of tokens
 	@$(BIN)/python -m tests.bench.batches

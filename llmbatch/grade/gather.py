@@ -49,6 +49,7 @@ class Gathered:
     invalid: Counter[str] = field(default_factory=Counter)
     rows: int = 0  #: newly answered or newly failed
     failed: int = 0
+    climbed: int = 0  #: that ended above the first model of the ladder
     mixes: dict[str, Counter[str]] = field(default_factory=dict)
     of: Counter[str] = field(default_factory=Counter)  #: rows behind each mix
     spreads: dict[str, Counter[int]] = field(default_factory=dict)
@@ -105,6 +106,7 @@ class Gathered:
         if asked:
             self.rows += 1
             self.failed += output is None
+            self.climbed += rung > 0
         fresh, whole = asked and place < rates.fresh, place < rates.whole
         if fresh:
             self._profile(row, output, place < rates.language)
@@ -149,6 +151,8 @@ class Gathered:
         names = ("invalid", *dict.fromkeys(_RATES.values()), "off_list", "repaired")
         rates = {name: Rate(self.invalid[name], self.replies) for name in names}
         rates["failed"] = Rate(self.failed, self.rows)
+        if self.ladder:
+            rates["climbed"] = Rate(self.climbed, self.rows)
         return Profile(
             rows=self.rows,
             rates=rates,

@@ -63,6 +63,8 @@ def ended(attempt: Attempt) -> Attributes:
     facts: Attributes = {}
     if attempt.failure is not None:
         facts["error.type"] = attempt.failure
+    if attempt.model is not None:
+        facts["gen_ai.request.model"] = attempt.model  # of a ladder, that which was asked
     if attempt.reply is not None and attempt.reply.model:
         facts["gen_ai.response.model"] = attempt.reply.model
     return facts

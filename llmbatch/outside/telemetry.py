@@ -93,7 +93,7 @@ class Telemetry:
         from opentelemetry.trace import StatusCode
 
         started = _ns(attempt.asked_at)
-        name = f"chat {self._begun.model}"
+        name = f"chat {attempt.model or self._begun.model}"
         span = self._tracer.start_span(name, self._context, self._kind, self._common | self._asked, start_time=started)
         if span.is_recording():  # else it was not sampled
             span.set_attributes(ended | genai.answer(attempt))

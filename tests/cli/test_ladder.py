@@ -1,15 +1,15 @@
 """A ladder of models from end to end: cost and quality by rung, nights, kills, budgets, batches."""
 
 import os
+import time
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
 from llmbatch.cli.app import main
-from llmbatch.simulator import Clock, Fault, Limits, Model, Scenario, Server, Simulator
+from llmbatch.simulator import Clock, Fault, Latency, Limits, Model, Scenario, Server, Simulator
 from tests.cli.conftest import Serve, Shell, tickets
 
 PRICES = {"small": Decimal(1), "large": Decimal(20)}
@@ -251,7 +251,30 @@ def test_a_ladder_is_a_candidate(ladder: Shell, serve: Serve, capfd: pytest.Capt
     assert "one model, not a ladder" in capfd.readouterr().err
 
 
-def test_gc_keeps_what_a_climb_rests_on(ladder: Shell, serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_killed_on_the_way_up_a_night_ends_as_an_unbroken_one(ladder: Shell, serve: Serve) -> None:
+    shell = ladder
+    slow = Latency(median_ms=40, sigma=0.3)
+    rows(shell, 300)
+    whole = serve(scenario(latency=slow))
+    night(shell, whole, "--ledger", "whole.duckdb")
+    unbroken = (shell.folder / "results/label/results.jsonl").read_bytes()
+    server, lost = serve(scenario(latency=slow)), 0
+    for at in (60, 200, 330, 420, 470):
+        process = shell.start("run", "label", "-i", "in.jsonl", "--base-url", server.base_url, "--quiet")
+        while server.account.total.requests < at and process.poll() is None:
+            time.sleep(0.005)
+        process.kill()
+        process.communicate()
+        lost += 16 * 2  # in flight at both models, and what was on its way to the disk
+    report = night(shell, server)
+    assert (shell.folder / "results/label/results.jsonl").read_bytes() == unbroken
+    assert whole.account.total.requests <= server.account.total.requests <= whole.account.total.requests + lost
+    assert report["rows"]["pending"] == 0
+    assert night(shell, server)["attempts"]["sent"] == 0
+
+
+def test_gc_keeps_what_a_climb_rests_on(ladder: Shell, serve: Serve) -> None:
     shell, server = ladder, serve(scenario())
     rows(shell, 60)
     night(shell, server)
