@@ -114,8 +114,6 @@ def _cost(report: RunReport) -> Iterator[tuple[str, str]]:
     if {tier.tier for tier in cost.by_tier} - {"standard"}:
         tiers = (f"{plain(t.tier)} {words.number_of(t.attempts, 'answer')} {usd(t.cost_usd)}" for t in cost.by_tier)
         yield "", f"by tier: {', '.join(tiers)}"
-    if [tier.tier for tier in cost.by_tier] not in ([], ["standard"]):
-        yield "", ", ".join(f"{plain(tier.tier)}: {usd(tier.cost_usd)}" for tier in cost.by_tier)
     yield from (("", remark) for remark in words.cost_remarks(report))
     if (trend := trend_words(report)) is not None:
         yield "", trend

@@ -155,7 +155,8 @@ def attempts(report: RunReport) -> str:
     sums = asdict(report.attempts)
     kinds = ("ok", "invalid", "rate_limited", "timeout", "transient", "rejected", "refused")
     parts = listing({kind.replace("_", " "): sums[kind] for kind in kinds})
-    return f"{count(report.attempts.sent)} sent" + (f": {parts}" if parts else "")
+    beside = f"; {count(sums['hedged'])} beside a slow one" if sums["hedged"] else ""
+    return f"{count(report.attempts.sent)} sent" + (f": {parts}" if parts else "") + beside
 
 
 def total(report: RunReport) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from dataclasses import replace
 
 import pytest
 
@@ -169,3 +170,15 @@ def test_every_scene_fits_every_width(name: str, width: int) -> None:
     copied = ("llmbatch", "Files", "            failed")
     long = [line for line in shown.splitlines() if len(line) > width and not line.strip().startswith(copied)]
     assert name == "hostile" or long == []
+
+
+def test_calls_beside_a_slow_one_are_told() -> None:
+    assert "; 3 beside a slow one" in text(build(a_night(), facts(hedged=3)))
+    assert "beside a slow one" not in text(build(a_night(), facts()))
+
+
+def test_the_cost_of_each_tier_is_told_once() -> None:
+    tally = a_night()
+    answered(tally, replace(reply(), tier="flex"))
+    shown = text(build(tally, facts()))
+    assert shown.count("flex") == shown.count("by tier: ") == 1
