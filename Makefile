@@ -89,8 +89,9 @@ bench-ladder: $(READY) ## what a ladder costs and how good it is, beside the sim
 bench-batches: $(READY) ## 200,000 rows through provider batches: memory, speed, the queue of tokens
 	@$(BIN)/python -m tests.bench.batches
 
-bench-scale: $(READY) ## beyond one machine: Ray workers, their shared limit, workers that are killed (7 minutes)
+bench-scale: $(READY) ## beyond one machine: Ray workers and queues, one limit for all, workers that are killed (20 minutes)
 	@$(BIN)/python -m tests.bench.scale_ray
+	@$(BIN)/python -m tests.bench.scale_queue
 
 audit: $(READY) ## look the locked versions up in the vulnerability database; says so when it cannot be reached
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit || echo "audit: pip-audit could not be installed"

@@ -28,6 +28,7 @@ class Message:
     correlation: str  #: what a result is to be matched by: the sender's correlation id, else ``id``
     handle: Any = None  #: what the broker needs to settle it
     session: int = 0  #: the connection it came by
+    reason: str | None = None  #: of a dead letter: why it is one
 
 
 class Fate(StrEnum):

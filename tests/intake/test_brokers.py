@@ -66,7 +66,8 @@ def test_a_dead_letter_keeps_the_message(place: Place, queues: Queues, broker: B
     (message,) = receive(broker, 1)
     broker.settle([Settlement(message, Fate.DEAD, b'{"error": 1}', "bad_row: no JSON")])
     assert _results(place, queues) == [b'{"error": 1}']
-    assert [(m.body, m.id) for m in place.taken(queues, queues.dead)] == [(b"no json", "m1")]
+    letters = [(m.body, m.id, m.reason) for m in place.taken(queues, queues.dead)]
+    assert letters == [(b"no json", "m1", "bad_row: no JSON")]
     assert not receive(broker, 1, 0.3)
 
 

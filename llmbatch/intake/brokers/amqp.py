@@ -134,7 +134,8 @@ class AmqpBroker:
         body = raw.body.encode() if isinstance(raw.body, str) else bytes(raw.body)
         name = raw.properties.get("message_id") or hashlib.sha256(body).hexdigest()[:32]
         correlation = raw.properties.get("correlation_id") or name
-        return Message(body, name, "message_id" in raw.properties, before + 1, correlation, raw, self._session)
+        reason = (raw.headers or {}).get(_REASON)
+        return Message(body, name, "message_id" in raw.properties, before + 1, correlation, raw, self._session, reason)
 
     def settle(self, batch: Sequence[Settlement]) -> bool:
         """In one transaction."""

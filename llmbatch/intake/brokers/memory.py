@@ -46,9 +46,9 @@ class MemoryBroker:
             if not shelf.messages and target > held:
                 _changed.wait(wait_s)
             while shelf.messages and len(found) < target - held:
-                message, _ = shelf.messages.popleft()
+                message, reason = shelf.messages.popleft()
                 self._numbers += 1
-                message = replace(message, deliveries=message.deliveries + 1, handle=self._numbers)
+                message = replace(message, deliveries=message.deliveries + 1, handle=self._numbers, reason=reason)
                 self._held[self._numbers] = message
                 found.append(message)
         return found

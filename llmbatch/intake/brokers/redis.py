@@ -156,4 +156,5 @@ def _entries(reply: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
 def _message(entry: bytes, fields: dict[bytes, bytes], deliveries: int) -> Message:
     name = fields.get(b"id", entry).decode(errors="replace")
     correlation = fields.get(b"correlation", fields.get(b"id", entry)).decode(errors="replace")
-    return Message(fields.get(b"row", b""), name, True, deliveries, correlation, entry)
+    reason = fields[b"reason"].decode(errors="replace") if b"reason" in fields else None
+    return Message(fields.get(b"row", b""), name, True, deliveries, correlation, entry, reason=reason)

@@ -87,7 +87,7 @@ class SqsBroker:
                 WaitTimeSeconds=0 if found or wait_s < 1 else round(wait_s),
                 VisibilityTimeout=self._visible_s,
                 MessageSystemAttributeNames=["ApproximateReceiveCount"],
-                MessageAttributeNames=["correlation_id", "message_id", _COUNT],
+                MessageAttributeNames=["correlation_id", "message_id", "reason", _COUNT],
             )
             messages = [_message(each) for each in reply.get("Messages", ())]
             found += messages
@@ -212,7 +212,8 @@ def _message(raw: dict[str, Any]) -> Message:
     attributes = raw.get("MessageAttributes", {})
     named = attributes.get("message_id", {}).get("StringValue")
     correlation = attributes.get("correlation_id", {}).get("StringValue")
+    reason = attributes.get("reason", {}).get("StringValue")
     name = named or raw["MessageId"]
     before = attributes.get(_COUNT, {}).get("StringValue", "0")
     count = int(raw.get("Attributes", {}).get("ApproximateReceiveCount", 1)) + (int(before) if before.isdigit() else 0)
-    return Message(raw["Body"].encode(), name, True, count, correlation or name, raw["ReceiptHandle"])
+    return Message(raw["Body"].encode(), name, True, count, correlation or name, raw["ReceiptHandle"], reason=reason)
