@@ -124,6 +124,8 @@ def work(shift: Shift) -> int:
                 code = _finish(shift, pipeline, day)
                 if not isinstance(day.reason, DayEnded) or signals.taken:
                     return code
+                if shift.limit is not None:
+                    shift = replace(shift, limit=max(0, shift.limit - day.tally.total))
 
 
 async def _day(shift: Shift, pipeline: Pipeline, renderer: Renderer, signals: Signals) -> _Day:

@@ -52,11 +52,11 @@ def address_of(url: str, *, allow_insecure: bool = False) -> Address:
     Raises UsageError, which shows nothing of the address but its scheme and host, when it is none, when its library is
     not installed, or when rows would cross a network in clear text.
     """
-    remember(url)
     parts = _parts(url)
-    if parts.password:
-        remember(unquote(parts.password))
-        remember(parts.password)
+    if parts.username or parts.password:
+        remember(url)
+        for secret in filter(None, (parts.password, unquote(parts.password or ""))):
+            remember(secret)
     if parts.scheme == "sqs" and (parts.username or parts.password):
         raise UsageError(
             "--broker sqs://: holds credentials", hint="they come from the environment, as the AWS tools take them"

@@ -9,8 +9,8 @@ in a synced file, or together with its result's place in the reply queue. Whatev
 again, and the ledger answers it.
 
 Messages are taken in small groups, each of which is one look-up in the ledger. A message whose request is being
-answered waits for that answer instead of paying for a second one. One that was delivered as often as it may be is
-answered alone, so that, if it ends the worker, no other message is blamed.
+answered waits for that answer instead of paying for a second one. One that was delivered twice without an answer is
+answered alone from then on, so that, if it ends the worker, no other message is blamed.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Intake:
     def __init__(self, engine: live.Engine, broker: Broker, results: Results, rules: Rules, tally: Tally) -> None:
         self._engine = replace(engine, observer=Watching(tally, self.finished))
         self._results, self._rules, self._tally = results, rules, tally
-        self._pump = Pump(broker, arrived=self._arrived, note=tally.noted, failed=self._broken)
+        self._pump = Pump(broker, arrived=self._arrived, note=tally.noted, failed=self._broken, limit=rules.most)
         self.files: Files | None = None
         self.slots: Callable[[], int] = lambda: 1  #: calls that may be in flight now
         self._new: deque[Message] = deque()
@@ -84,6 +84,8 @@ class Intake:
                 self._raise_faults(flushing)
             self._pump.target = 0
             await self._end_groups()
+            self._new += [each.message for each in self._open.values()]  # without an outcome
+            self._open.clear()
             await self._drain(flushing)
         finally:
             flushing.cancel()
@@ -131,13 +133,14 @@ class Intake:
         await self._engine.ledger.ask(lambda _: None)  # returns when earlier look-ups have ended
         await asyncio.sleep(max(_GATHER_S, _LOOK_UPS * (time.monotonic() - began)))
         group = [self._new.popleft() for _ in range(min(_MOST, len(self._new)))]
-        self._suspects += [m for m in group if m.deliveries == self._rules.max_deliveries]
-        if fresh := [m for m in group if m.deliveries != self._rules.max_deliveries]:
+        self._suspects += [m for m in group if self._rules.suspects(m)]
+        if fresh := [m for m in group if not self._rules.suspects(m)]:
             self._groups.add(asyncio.create_task(self._answer(fresh)))
 
     async def _alone(self, suspect: Message) -> None:
         """Answer one while no other message is held, or its end would be counted against them."""
         self._pump.target = 0
+        self._give_back()
         await self._end_groups()
         await self._pump.pause()
         await self._until_unsettled(1)
@@ -150,11 +153,7 @@ class Intake:
             await asyncio.sleep(_FLUSH_S / 2)
 
     def _room(self) -> int:
-        target = _AHEAD * self.slots() + _SPARE
-        if self._rules.most is not None:
-            waiting = len(self._new) + len(self._suspects)
-            target = min(target, self._unsettled + self._rules.most - self._count - waiting)
-        return max(0, target)
+        return _AHEAD * self.slots() + _SPARE
 
     async def _wait(self) -> None:
         self._woken.clear()
@@ -267,9 +266,8 @@ class Intake:
                 task.result()
 
     def _give_back(self) -> None:
-        """Messages without an outcome go back to the queue."""
-        waiting = [*self._new, *self._suspects, *(each.message for each in self._open.values())]
+        """What is held and not being answered goes back to the queue."""
+        waiting = [*self._new, *self._suspects]
         self._new.clear()
         self._suspects.clear()
-        self._open.clear()
         self._ready += [(Settlement(message, Fate.BACK), b"") for message in waiting]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import threading
 import time
 from collections import deque
@@ -35,10 +36,12 @@ class Pump:
         arrived: Callable[[list[Message]], None],
         note: Callable[[str], None],
         failed: Callable[[BaseException], None],
+        limit: int | None = None,
     ) -> None:
         self.target = 0  #: messages to hold at most; set by the loop
         self.quiet_since: float | None = None  #: since when the broker says that there is nothing
         self._broker = broker
+        self._left = sys.maxsize if limit is None else limit  # messages that may still be received
         self._arrived, self._note, self._failed = arrived, note, failed
         self._loop = asyncio.get_running_loop()
         self._orders: deque[tuple[Sequence[Settlement] | None, asyncio.Future[bool]]] = deque()
@@ -112,12 +115,14 @@ class Pump:
             self._post(_resolve, done, whole)
             return
         self._extend()
-        if self._ending or self.held >= self.target:
+        target = min(self.target, self.held + self._left)
+        if self._ending or self.held >= target:
             self._wake.wait(_BUSY_S)
             self._wake.clear()
             self._beat()
             return
-        found = self._broker.receive(self.target, self.held, _BUSY_S if self._held else _IDLE_S)
+        found = self._broker.receive(target, self.held, _BUSY_S if self._held else _IDLE_S)
+        self._left -= len(found)
         now = time.monotonic()
         for message in found:
             self._held[message.id, id(message.handle)] = (message, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmbatch.errors import Exit, Stop
-from llmbatch.intake.message import Fate, Queues
+from llmbatch.intake.message import Fate, Message, Queues
 from llmbatch.settings import InputSettings
 from llmbatch.types import Outcome, Status
 
@@ -13,6 +13,7 @@ from llmbatch.types import Outcome, Status
 HEALING = frozenset(
     {"timeout", "connection", "broken_reply", "overloaded", "transient", "rate_limited"},
 )
+_ALONE_FROM = 3  #: deliveries
 
 
 class Drained(Stop):
@@ -31,6 +32,13 @@ class Rules:
     max_deliveries: int
     idle_s: float | None = None  #: end when nothing came for so long
     most: int | None = None  #: end after so many messages
+
+    def suspects(self, message: Message) -> bool:
+        """Whether a message may be one that ends its worker, and is to be answered alone.
+
+        Not at the last delivery only: what is held with one that ends its worker is counted too.
+        """
+        return min(_ALONE_FROM, self.max_deliveries) <= message.deliveries <= self.max_deliveries
 
 
 def fate_of(outcome: Outcome, deliveries: int, most: int) -> Fate:

@@ -205,10 +205,11 @@ def history(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
                 "rows": _rows(night["total"], counts or {}),
                 "cost_usd": None if dollars is None else float(dollars),
             }
+        night["total"] = (night["rows"] or {}).get("total", night["total"])  # a worker's run begins without one
     return nights
 
 
 def _rows(total: int, counts: dict[str, int]) -> dict[str, int]:
     ended = {name: counts.get(name, 0) for name in ("done", "reused", "failed", "skipped")}
-    total = max(total, sum(ended.values()))  # a worker's run begins without one
+    total = max(total, sum(ended.values()))
     return {"total": total, **ended, "pending": total - sum(ended.values())}

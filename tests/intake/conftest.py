@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from llmbatch.intake import Broker, Fate, Message, Queues, Settlement, address_of, open_broker
+from tests.cli.conftest import serve, shell
 from tests.counterparts.aws import CREDENTIALS, moto
 from tests.counterparts.rabbitmq import Rabbit
 from tests.counterparts.redis import Redis
+
+__all__ = ["serve", "shell"]
 
 KINDS = ("memory", "amqp", "redis", "sqs")
 _numbers = count(1)

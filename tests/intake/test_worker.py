@@ -13,7 +13,7 @@ import pytest
 
 from llmbatch.simulator import Scenario
 from llmbatch.simulator.scenario import Latency
-from tests.cli.conftest import Serve, Shell, serve, shell, tickets  # noqa: F401 - fixtures
+from tests.cli.conftest import Serve, Shell, tickets
 from tests.counterparts.redis import PASSWORD
 from tests.intake.conftest import Place
 
@@ -28,7 +28,7 @@ NOT_JSON, NO_OBJECT, NO_TEXT = b"{not json", b"[1, 2]", b'{"id": "x1"}'
 class Desk:
     """A pipeline, a broker, and what came out."""
 
-    def __init__(self, shell: Shell, place: Place, url: str) -> None:  # noqa: F811
+    def __init__(self, shell: Shell, place: Place, url: str) -> None:
         self.shell, self.place, self.url = shell, place, url
         self.queues = place.queues(replies=False)
         shell.env |= place.env | {"LLMBATCH_BROKER": place.url}
@@ -68,7 +68,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(shell: Shell, place: Place, serve: Serve) -> Desk:  # noqa: F811
+def desk(shell: Shell, place: Place, serve: Serve) -> Desk:
     return Desk(shell, place, serve(Scenario(latency=Latency(median_ms=100))).base_url)
 
 
@@ -197,14 +197,3 @@ def test_the_password_is_nowhere(desk: Desk) -> None:
     for secret in (PASSWORD, "wrong-horse-battery"):
         assert not [text for text in said if secret in text]
         assert not [text for text in kept if secret.encode() in text]
-
-
-@pytest.mark.parametrize("place", ["memory"], indirect=True)
-def test_mistakes_are_said_before_anything_is_sent(desk: Desk) -> None:
-    for url, words in (
-        ("kafka://localhost", "no address of a broker"),
-        ("amqp://broker.example.com", "clear text"),
-        ("sqs://key:secret@eu-west-1", "holds credentials"),
-        ("amqp://localhost:99999", "no address"),
-    ):
-        assert words in desk.shell.call(*desk.words("--broker", url), expect=2).stderr

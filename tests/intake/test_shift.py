@@ -1,0 +1,178 @@
+"""A worker within this process, on queues in memory: what becomes of messages whose rows go wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from llmbatch.cli import shift as shifts
+from llmbatch.cli.shift import Shift, work
+from llmbatch.errors import Exit
+from llmbatch.intake import Message, Queues, address_of, open_broker
+from llmbatch.simulator import Fault, Latency, Scenario, Server
+from tests.cli.conftest import Serve, tickets
+
+_numbers = count(1)
+TOML = """\
+[request]
+model = "m-1"
+params = {{ max_completion_tokens = 200 }}
+[input]
+id = "id"
+require = ["text"]
+[provider]
+base_url = "{url}"
+[limits]
+concurrency = 8
+timeout_s = 5
+max_attempts = 2
+[prices."m-1"]
+input = 1.0
+output = 1.0
+"""
+SCHEMA = '{"type": "object", "properties": {"summary": {"type": "string"}}, "required": ["summary"]}'
+
+
+class Bench:
+    """A worker's order, its queues and what came of it."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        pipeline = folder / "label"
+        pipeline.mkdir()
+        (pipeline / "pipeline.toml").write_text(TOML.format(url=url))
+        (pipeline / "prompt.j2").write_text("Summarise: {{ text }}")
+        (pipeline / "schema.json").write_text(SCHEMA)
+        self.queues = Queues("rows", "rows-dead", "replies")
+        self.order = Shift(
+            pipeline=pipeline, address=address_of(f"memory://test-{next(_numbers)}"), queue="rows", dead=None,
+            replies="replies", create=True, max_deliveries=3, lease_s=5.0, output=folder / "out", roll_s=600.0,
+            roll_bytes=2**20, ledger=folder / "l.duckdb", overrides=(), prices=None, idle_s=0.5, limit=None, json=False,
+            quiet=True,
+        )  # fmt: skip
+
+    def put(self, *bodies: bytes) -> None:
+        broker = open_broker(self.order.address, self.queues, lease_s=5.0, create=True)
+        broker.send([(f"m{n}", body) for n, body in enumerate(bodies)])
+
+    def work(self, **changed: Any) -> int:
+        return work(replace(self.order, **changed))
+
+    def taken(self, queue: str) -> list[Message]:
+        broker = open_broker(self.order.address, Queues(queue, "unused"), lease_s=5.0, create=True)
+        return broker.receive(10_000, 0, 0.0)
+
+    def replies(self) -> list[dict[str, Any]]:
+        return [orjson.loads(message.body) for message in self.taken("replies")]
+
+    def report(self) -> dict[str, Any]:
+        (path,) = (self.folder / "out").glob("report-*.json")
+        report: dict[str, Any] = orjson.loads(path.read_bytes())
+        path.unlink()
+        return report
+
+
+def bodies(rows: list[dict[str, Any]]) -> list[bytes]:
+    return [orjson.dumps(row) for row in rows]
+
+
+def test_the_same_row_in_many_messages_is_paid_once_and_answered_each_time(
+    tmp_path: Path,
+    serve: Serve,
+) -> None:
+    server = serve(Scenario(server=Server(brain="echo")))
+    bench = Bench(tmp_path, server.base_url)
+    rows = [{"id": f"r{n}", "text": f"text {n % 3}"} for n in range(60)]
+    bench.put(*bodies(rows))
+    assert bench.work() == Exit.OK
+    assert server.account.total.requests == 3
+    replies = bench.replies()
+    assert Counter(reply["id"] for reply in replies) == Counter(row["id"] for row in rows)
+    assert len({reply["llmbatch_message_id"] for reply in replies}) == 60
+    assert sum(reply["llmbatch_cost_usd"] > 0 for reply in replies) == 3
+    assert bench.taken("rows") == []
+
+
+def test_a_server_that_fails_for_now_is_tried_again_and_then_a_dead_letter(
+    tmp_path: Path,
+    serve: Serve,
+) -> None:
+    server = serve(
+        Scenario(server=Server(brain="echo"), fault=(Fault(kind="reset_before", share=1.0, match="number 3:"),))
+    )
+    bench = Bench(tmp_path, server.base_url)
+    bench.put(*bodies(tickets(5)))
+    assert bench.work() == Exit.OK
+    (letter,) = bench.taken("rows-dead")
+    assert orjson.loads(letter.body)["id"] == "r3"
+    assert (letter.reason or "").startswith("connection: ")
+    report = bench.report()
+    assert report["failures"] == {"connection": 3}, "once a delivery"
+    assert Counter(reply["llmbatch_status"] for reply in bench.replies()) == Counter(done=4, failed=1)
+
+
+def test_an_answer_that_stays_invalid_is_a_dead_letter_at_once(tmp_path: Path, serve: Serve) -> None:
+    server = serve(
+        Scenario(server=Server(brain="echo"), fault=(Fault(kind="ignore_schema", share=1.0, match="number 3:"),))
+    )
+    bench = Bench(tmp_path, server.base_url)
+    bench.put(*bodies(tickets(5)))
+    assert bench.work() == Exit.OK
+    (letter,) = bench.taken("rows-dead")
+    assert (letter.reason or "").startswith("not_json: ")
+    assert bench.report()["failures"] == {"not_json": 1}
+
+
+def test_a_spent_budget_gives_messages_back_and_holds_for_the_day(tmp_path: Path, serve: Serve) -> None:
+    server = serve(Scenario(server=Server(brain="echo")))
+    bench = Bench(tmp_path, server.base_url)
+    bench.put(*bodies(tickets(200)))
+    capped = ("limits.budget_usd=0.005",)
+    assert bench.work(overrides=capped) == Exit.BUDGET
+    first = bench.report()
+    assert 0 < first["rows"]["done"] < 200
+    assert bench.work(overrides=capped) == Exit.BUDGET
+    second = bench.report()
+    assert second["rows"]["done"] <= 2, "the day's budget is spent, whoever starts the worker again"
+    assert float(first["cost"]["total_usd"]) + float(second["cost"]["total_usd"]) <= 0.005
+    back = bench.taken("rows")
+    assert len(back) == 200 - first["rows"]["done"] - second["rows"]["done"]
+    assert {message.deliveries for message in back} == {1}, "what was given back does not count"
+    assert bench.taken("rows-dead") == []
+
+
+def test_a_column_of_the_results_name_is_a_dead_letter(tmp_path: Path, serve: Serve) -> None:
+    bench = Bench(tmp_path, serve(Scenario(server=Server(brain="echo"))).base_url)
+    bench.put(orjson.dumps({"id": "r0", "text": "t", "summary": "mine"}))
+    assert bench.work() == Exit.OK
+    (letter,) = bench.taken("rows-dead")
+    assert "[output] prefix" in (letter.reason or "")
+
+
+def test_it_stops_after_so_many_messages(tmp_path: Path, serve: Serve) -> None:
+    bench = Bench(tmp_path, serve(Scenario(server=Server(brain="echo"))).base_url)
+    bench.put(*bodies(tickets(50)))
+    assert bench.work(limit=20, idle_s=None) == Exit.OK
+    assert len(bench.replies()) == 20
+    assert len(bench.taken("rows")) == 30
+
+
+def test_a_day_ends_with_its_report_and_the_next_begins(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shifts, "_DAY_S", 3)
+    server = serve(Scenario(server=Server(brain="echo"), latency=Latency(median_ms=400)))
+    bench = Bench(tmp_path, server.base_url)
+    bench.put(*bodies(tickets(80)))
+    assert bench.work() == Exit.OK
+    assert Counter(reply["id"] for reply in bench.replies()) == Counter(row["id"] for row in tickets(80))
+    reports = [orjson.loads(path.read_bytes()) for path in (tmp_path / "out").glob("report-*.json")]
+    assert len(reports) > 1
+    assert sum(report["rows"]["done"] for report in reports) == 80
+    assert server.account.total.paid == 80
