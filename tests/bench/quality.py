@@ -1,26 +1,29 @@
 """How often the comparison of nights cries wolf, and how often it sees a fall: by simulation of the shipped code.
 
-A night has 2,000 newly answered rows. Each row's reply goes through ``Gathered.judged`` and ``Gathered.take``, each
-night through ``compare`` with the fourteen before it, as in a run: a grader or two, failures by class, a list of tags,
-lengths, tokens, latency, language.
+A night has 2,000 newly answered rows, drawn from two large profiles, of answers that are all right and of answers
+that are all wrong: 20,000 rows each, whose replies went through ``Gathered.judged`` and ``Gathered.take`` as in a run,
+with a grader or two, failures by class, a list of tags, lengths, tokens, latency, language. Each night goes through
+``compare`` with the fourteen before it.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from llmbatch.grade.canary import Canary, canary
 from llmbatch.grade.choose import graders
 from llmbatch.grade.compare import Drift, Past, compare
 from llmbatch.grade.gather import Gathered, Rates, closed_lists
-from llmbatch.grade.profile import Signature
+from llmbatch.grade.profile import Mix, Profile, Rate, Signature, pooled
 from llmbatch.grade.stats import clopper_pearson
 from llmbatch.settings import GraderSettings, QualitySettings
 from llmbatch.types import Reply, Usage, Verdict
@@ -30,6 +33,10 @@ SCHEMA = {"properties": {"tags": {"type": "array", "items": {"enum": list(TAGS)}
 ONE = QualitySettings(graders={"right": GraderSettings(kind="exact", field="right", gold="gold")})
 TWO = QualitySettings(graders={**ONE.graders, "length": GraderSettings(kind="length", field="text", most=60)})
 TRAILING = ONE.trailing
+T = TypeVar("T")
+_INVALID = 0.02  #: first replies that are
+_MANY = 20_000  #: rows of a profile that nights are drawn from
+_SMALL = 60  #: expected count up to which a binomial number is drawn one by one
 _LANGUAGES = ("the bill is wrong and we want it back", "die Rechnung ist falsch und wir wollen das nicht")
 
 
@@ -38,7 +45,6 @@ class World:
     """What is true of a night."""
 
     right: float = 0.9  #: share of valid outputs that agree with gold
-    invalid: float = 0.02  #: first replies that are invalid
     wobble: float = 0.0  #: standard deviation of ``right`` from night to night
     rows: int = 2_000
     settings: QualitySettings = ONE
@@ -48,17 +54,73 @@ class World:
 
 
 def night(world: World, number: int, rng: random.Random) -> Past:
-    """One night, row by row."""
-    gathered = Gathered(graders(world.settings.graders, None), world.settings, closed_lists(SCHEMA))
+    """One night, as counts drawn from the two profiles that its answers come from."""
     right = min(1.0, max(0.0, rng.gauss(world.right, world.wobble))) if world.wobble else world.right
-    rates = Rates.of(world.rows, world.rows, world.settings.rows)
-    for _ in range(world.rows):
-        verdict = _verdict(world, right, rng)
+    rows = drawn(world.rows, right, rng)
+    two = len(world.settings.graders) > 1
+    parts = [_night_of(_whole(share, two), of, rng) for share, of in ((1.0, rows), (0.0, world.rows - rows))]
+    return Past(f"night-{number}", pooled(parts), Signature("v1", "m-1", "simulated"), _canary(world, right, rng))
+
+
+@cache
+def _whole(right: float, two: bool) -> Profile:
+    """What many rows come to, one by one, as a run gathers them."""
+    settings, rng = TWO if two else ONE, random.Random(right)
+    gathered = Gathered(graders(settings.graders, None), settings, closed_lists(SCHEMA))
+    rates = Rates(fresh=1.0, whole=1.0, language=1.0)
+    for _ in range(_MANY):
+        verdict = _verdict(right, rng)
         gathered.judged(_reply(rng), verdict)
         row = {"text": _LANGUAGES[rng.random() < 0.2] * rng.randint(1, 8), "gold": True}
         output = verdict.output or (_output(right, rng) if rng.random() < 0.8 else None)  # most re-asks mend
         gathered.take(row, output, rng.random(), asked=True, rates=rates)
-    return Past(f"night-{number}", gathered.profile(), Signature("v1", "m-1", "simulated"), _canary(world, right, rng))
+    return gathered.profile()
+
+
+def _night_of(whole: Profile, rows: int, rng: random.Random) -> Profile:
+    """So many rows of a large profile's, each part drawn by itself."""
+    part = rows / _MANY
+    rates = {name: _of(rate, drawn(round(rate.of * part), rate.share, rng), part) for name, rate in whole.rates.items()}
+    mixes = {name: _mix(mix, round(mix.of * part), rng) for name, mix in whole.mixes.items()}
+    scores = {name: _split(counts, rows, rng) for name, counts in whole.scores.items()}
+    spreads = {name: _split(counts, round(sum(counts.values()) * part), rng) for name, counts in whole.spreads.items()}
+    return Profile(rows, rates, scores, mixes, spreads)
+
+
+def _of(rate: Rate, count: int, part: float) -> Rate:
+    return Rate(count, round(rate.of * part))
+
+
+def _mix(mix: Mix, rows: int, rng: random.Random) -> Mix:
+    """Rows by value; a row may have several, so each value is drawn by itself."""
+    return Mix(rows, {value: drawn(rows, count / mix.of, rng) for value, count in mix.counts.items()})
+
+
+def _split(counts: Mapping[T, int], rows: int, rng: random.Random) -> dict[T, int]:
+    """So many rows over buckets, one bucket after the other."""
+    left, weight, found = rows, sum(counts.values()), {}
+    for bucket, count in counts.items():
+        found[bucket] = drawn(left, count / weight, rng)
+        left, weight = left - found[bucket], weight - count
+    return {bucket: count for bucket, count in found.items() if count}
+
+
+def drawn(rows: int, share: float, rng: random.Random) -> int:
+    """A binomial number: by single draws where it is small, else by the normal distribution."""
+    if min(share, 1 - share) * rows < _SMALL:
+        rarer = _rare(rows, min(share, 1 - share), rng)
+        return rarer if share <= 0.5 else rows - rarer
+    return min(rows, max(0, round(rng.gauss(rows * share, math.sqrt(rows * share * (1 - share))))))
+
+
+def _rare(rows: int, share: float, rng: random.Random) -> int:
+    """By the gaps between one and the next."""
+    if share <= 0:
+        return 0
+    at, count = 0, 0
+    while (at := at + 1 + int(math.log(1 - rng.random()) / math.log1p(-share))) <= rows:
+        count += 1
+    return count
 
 
 def _canary(world: World, right: float, rng: random.Random) -> Canary | None:
@@ -80,8 +142,8 @@ def _output(right: float, rng: random.Random) -> dict[str, Any]:
     return {"tags": tags, "right": rng.random() < right, "text": "x" * int(rng.lognormvariate(3.8, 0.4))}
 
 
-def _verdict(world: World, right: float, rng: random.Random) -> Verdict:
-    if rng.random() < world.invalid:
+def _verdict(right: float, rng: random.Random) -> Verdict:
+    if rng.random() < _INVALID:
         return Verdict(None, rng.choice(("schema", "not_json", "refusal", "truncated", "check")), ("wrong",))
     return Verdict(_output(right, rng), repaired=rng.random() < 0.01)
 
