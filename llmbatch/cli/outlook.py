@@ -131,8 +131,9 @@ class Outlook:
             night.order.retry_classes,
             is_rehearsal(night.pipeline),
         )
+        run = Run(number, "", 0.0, resumes, before)
         sighting, rng, seen_new = Sighting(con), random.Random(night.survey.fingerprint), 0
-        for chunk in look.look(con, night.rows()):
+        for chunk in look.look(con, night.rows(), run.earlier):
             sighting.add([self._sighted(seen) for seen in chunk])
             for seen in chunk:
                 if seen.kind in _ASKED and seen.request is not None:
@@ -141,7 +142,7 @@ class Outlook:
                     seen_new += 1
                     self._draw(seen.row.row_no, seen_new, rng)
         changes = sighting.changes(before, by_id=settings.input.id is not None) or {}
-        return _rows(night.total, sighting.counts(), changes), Run(number, "", 0.0, resumes, before)
+        return _rows(night.total, sighting.counts(), changes), run
 
     def _draw(self, row_no: int, seen: int, rng: random.Random) -> None:
         """Keep each new row with the same probability (reservoir sampling)."""

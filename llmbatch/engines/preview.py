@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import duckdb
 
 from llmbatch.engines.ladder import Rules, standing
-from llmbatch.ledger import known
+from llmbatch.ledger import Recall, known
 from llmbatch.ledger.known import Known
 from llmbatch.render import Renderer, RenderError
-from llmbatch.types import Request, Row
+from llmbatch.types import Reply, Request, Row
 from llmbatch.validate import Judge
 
 _CHUNK = 500  #: rows looked up at once
@@ -40,14 +40,38 @@ class Preview:
     retry_failed: frozenset[str] | None = None  #: as the live engine has it
     rehearsal: bool = True
 
-    def look(self, con: duckdb.DuckDBPyConnection, rows: Iterable[Row]) -> Iterator[list[Seen]]:
-        """Chunks of rows in order, each looked up at once. Twins are told each by itself."""
-        rows = iter(rows)
+    def look(
+        self, con: duckdb.DuckDBPyConnection, rows: Iterable[Row], earlier: Sequence[int] = ()
+    ) -> Iterator[list[Seen]]:
+        """Every row once, some at a time; nearly in order. Twins are told each by itself.
+
+        ``earlier`` are the runs that had these rows before: what served a row then is recalled without a look-up.
+        """
+        rows, recall = iter(rows), Recall(earlier, simulated=self.rehearsal)
+        held: list[Seen] = []  # to be looked up by key
         while chunk := [self._rendered(row) for row in islice(rows, _CHUNK)]:
-            requests = [self._requests(seen) for seen in chunk]
-            keys = {request.key for rungs in requests for request in rungs}
-            stored = known(con, keys, simulated=self.rehearsal) if keys else {}
-            yield [self._judged(*both, stored) for both in zip(chunk, requests, strict=True)]
+            asked = [(seen.row.row_no, seen.request.key) for seen in chunk if seen.request is not None]
+            served, told = recall.replies(con, asked), []
+            for seen in chunk:
+                reply = served.get(seen.request.key) if seen.request is not None else None
+                if reply is not None and self._serves(seen.row, reply):
+                    told.append(Seen(seen.row, REUSED, seen.request))
+                else:
+                    (told if seen.request is None else held).append(seen)
+            if len(held) >= _CHUNK:
+                told, held = told + self._looked_up(con, held), []
+            yield told
+        yield self._looked_up(con, held)
+
+    def _serves(self, row: Row, reply: Reply) -> bool:
+        verdict = self.judge.judge(row, reply)
+        return verdict.valid and self.judge.low(row, verdict) is None
+
+    def _looked_up(self, con: duckdb.DuckDBPyConnection, held: list[Seen]) -> list[Seen]:
+        requests = [self._requests(seen) for seen in held]
+        keys = {request.key for rungs in requests for request in rungs}
+        stored = known(con, keys, simulated=self.rehearsal) if keys else {}
+        return [self._judged(*both, stored) for both in zip(held, requests, strict=True)]
 
     def _requests(self, seen: Seen) -> tuple[Request, ...]:
         return () if seen.request is None else self.renderer.rungs(seen.request)

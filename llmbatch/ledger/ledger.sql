@@ -261,7 +261,8 @@ where r.run_no <= ? and e.status is distinct from 'probe' and not regexp_matches
 create or replace temp table sighted (row_id varchar, key blob, kind varchar);
 
 -- name: sight
-insert into sighted select unnest(?::varchar[]), unnest(?::blob[]), unnest(?::varchar[]);
+insert into sighted select unnest(?::varchar[]), from_hex(nullif(unnest(string_split(?, ' ')), '')),
+    unnest(string_split(?, ' '));
 
 -- name: sighted_requests
 select kind, count(*), count(distinct key) from sighted group by kind;

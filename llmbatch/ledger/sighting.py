@@ -30,8 +30,9 @@ class Sighting:
     @storage_faults()
     def add(self, rows: Sequence[Sighted]) -> None:
         """Take in some rows."""
-        keys = [bytes.fromhex(row.key) if row.key else None for row in rows]
-        self._con.execute(statements()["sight"], [[row.row_id for row in rows], keys, [row.kind for row in rows]])
+        if rows:
+            keys, kinds = " ".join(row.key or "" for row in rows), " ".join(row.kind for row in rows)
+            self._con.execute(statements()["sight"], [[row.row_id for row in rows], keys, kinds])
 
     @storage_faults()
     def counts(self) -> dict[str, tuple[int, int]]:
