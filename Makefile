@@ -65,7 +65,7 @@ bench-cpu: $(READY) ## CPU per row, beside a plain SDK loop, bare aiohttp, litel
 
 bench-nights: $(READY) ## resume, reuse, memory and storage up to a million rows (20 minutes, 6 GB of disk)
 	@$(BIN)/python -m tests.bench.nights
-	@$(BIN)/python -m tests.bench.nights --parquet
+	@$(BIN)/python -m tests.bench.nights --kind parquet
 
 bench-start: $(READY) ## how long --help and check take
 	@$(BIN)/python -m tests.bench.start

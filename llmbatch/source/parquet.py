@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import polars as pl
     from polars.datatypes import DataTypeClass
 
-_SLICE_BYTES = 16 * 1024 * 1024  #: aimed at, in memory
+_SLICE_BYTES = 4 * 1024**2  #: aimed at, in memory
 _FIRST_SLICE = 100  #: rows; tells how large rows are
 
 

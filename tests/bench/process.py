@@ -6,12 +6,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import orjson
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 WORDS = "the invoice order customer login page error refund delayed shipment broken account please help".split()  # noqa: SIM905
 SCHEMA = (
@@ -47,6 +53,12 @@ def cost_of(command: list[str], folder: Path, *, core: int | None = 0) -> Cost:
     if process.returncode:
         raise SystemExit(f"{command[:4]} ended with {process.returncode}\n{said[-2000:]}")
     return Cost(used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024, began, said)
+
+
+def apart(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call in a process of its own: what a process has in memory counts towards the peak of those it starts."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(fn, *args, **kwargs).result()
 
 
 def pinned(command: list[str], core: int | None) -> list[str]:
