@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: bench-batches campaign-batches help demo test test-all check format lint types campaign campaign-kill campaign-faults campaign-wal \
-	campaign-budget campaign-plan bench bench-cpu \
+	campaign-budget campaign-plan bench bench-all bench-cpu \
 	bench-nights bench-start \
 	bench-flow bench-otel bench-quality bench-compare bench-ladder bench-scale audit lock build clean
 
@@ -58,7 +58,10 @@ campaign-budget: $(READY) ## 500 random nights under a budget, and 20 that are k
 campaign-plan: $(READY) ## plans against what came, for both shipped pipelines
 	@$(BIN)/python -m tests.campaign.plan
 
-bench: bench-cpu bench-nights bench-start bench-flow bench-otel bench-quality bench-compare bench-ladder bench-batches bench-scale ## every benchmark below
+bench: $(READY) ## speed, memory, storage beside peers in one table (40 minutes; make bench BENCH=--quick: 8)
+	@$(BIN)/python -m tests.bench $(BENCH)
+
+bench-all: bench bench-flow bench-otel bench-quality bench-compare bench-ladder bench-batches bench-scale ## every benchmark
 
 bench-cpu: $(READY) ## CPU per row, beside a plain SDK loop, bare aiohttp, litellm and curator
 	@$(BIN)/python -m tests.bench.cpu
