@@ -26,11 +26,13 @@ from llmbatch.providers.wire import Answer, Direct, ThroughSdk, Wire
 from llmbatch.reply import BrokenReply, parse_reply
 from llmbatch.scrub import HIDDEN, scrub
 from llmbatch.settings import ProviderSettings
+from llmbatch.turns import Turns
 from llmbatch.types import Reply, Request
 
 _SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _EVERY_ROW = frozenset({"model_not_found", "invalid_api_key", "unsupported_parameter", "unsupported_value"})
 _CONNECTIONS = 10_000  #: the pool never queues silently; the limiter decides what is in flight
+_READ = 16  #: answers read in one turn of the loop: some 3 ms
 _MOST_WORDS = 2_000  #: characters of an error's words that are looked at
 _LEAST_KEY = 16  #: characters of a real one
 _LONGEST_REASON = 300  #: characters of them that are stored and shown
@@ -58,12 +60,14 @@ class OpenAI:
         self._wire: Wire = ThroughSdk(client) if through_sdk else Direct(client)
         self._key = client.api_key
         self._modes = Modes(note, forms)
+        self._turns = Turns(_READ)
 
     async def call(self, request: Request) -> Reply:
         """Ask once. Structured output falls back by itself to what the server can do (see modes.py)."""
         while True:
             used = self._modes.current
             answer = await self._wire.post(self._modes.body(request))
+            await self._turns.take()
             if answer.status == 200:
                 return _reply(answer, self._key)
             error = _json(answer.body)

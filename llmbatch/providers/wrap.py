@@ -35,6 +35,7 @@ from llmbatch.providers.retrying import Retrying
 from llmbatch.providers.tiered import Tiered
 from llmbatch.providers.timed import CutShort, Timed
 from llmbatch.settings import LimitSettings
+from llmbatch.turns import Turns
 from llmbatch.types import Attempt, Provider, Reply, Request, Usage
 
 __all__ = ["Cost", "Cutter", "Parts", "Record", "Tail", "Timed", "build"]
@@ -48,6 +49,7 @@ Cost = Callable[[Usage | None, str | None, str | None], Decimal | None]
 #: Calls that may leave within so many seconds: after a pause, a thousand waiting calls do not open a thousand
 #: connections in one tick. At 4,000 a second it never slows a run that flows.
 _SURGE = (200, 0.05)
+_LEAVE = 8  #: calls that leave in one turn of the loop: some 3 ms
 #: rejected rows, and not one answered, after which a run is taken to be wrong as a whole
 _HOPELESS = 50
 
@@ -216,6 +218,7 @@ class Limited:
         self._gate = gate
         self._estimate = TokenEstimate()
         self._surge = AsyncLimiter(*_SURGE)
+        self._turns = Turns(_LEAVE)
         self._rejected_so_far: int | None = 0  # None once a row was answered
 
     async def call(self, request: Request) -> Reply:
@@ -223,6 +226,7 @@ class Limited:
         permit = await self._admit(request)
         try:
             await self._surge.acquire()
+            await self._turns.take()
             reply = await self._inner.call(request)
         except Decision as error:
             self._stop_if_hopeless(error)  # before the slot is free, because not one call more makes sense
