@@ -145,11 +145,11 @@ def view(ladder: Ladder | None) -> dict[str, object] | None:
             usd(rung.cost_usd),
             usd(rung.usd_per_row),
             "-" if rung.break_even is None else percent(max(0.0, rung.break_even)),
-            "; ".join(_scores(rung)),
         ]
         for rung in ladder.rungs
     ]
-    return {"rungs": rows, "verdict": ladder.verdict, "bad": ladder.pays is False}
+    scores = [f"{rung.model}: {'; '.join(_scores(rung))}" for rung in ladder.rungs if rung.scores]
+    return {"rungs": rows, "scores": scores, "verdict": ladder.verdict, "bad": ladder.pays is False}
 
 
 def _why(rung: Rung) -> str:
