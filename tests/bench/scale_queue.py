@@ -118,7 +118,7 @@ def campaign(name: str, messages: int, kills: int) -> Figures:
 
 def _started(name: str, folder: Path, stack: ExitStack, env: dict[str, str]) -> str:
     if name == "sqs":
-        env |= {**CREDENTIALS, "AWS_ENDPOINT_URL": stack.enter_context(moto(folder))}
+        env |= {**CREDENTIALS, "AWS_ENDPOINT_URL": stack.enter_context(moto(folder, many=True))}
         return "sqs://eu-west-1"
     server = Rabbit(folder) if name == "amqp" else Redis(folder)
     stack.enter_context(server.serving())

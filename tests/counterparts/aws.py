@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +21,11 @@ CREDENTIALS = {
 
 
 @contextmanager
-def moto(folder: Path) -> Iterator[str]:
-    """Within: its address."""
+def moto(folder: Path, *, many: bool = False) -> Iterator[str]:
+    """Within: its address. ``many``: thousands of messages are to pass."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    with serving([sys.executable, "-m", "moto.server", "-p", str(port)], port, folder / "server.log"):
+    module = "tests.counterparts.quick_moto" if many else "moto.server"
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    with serving([sys.executable, "-m", module, "-p", str(port)], port, folder / "server.log", env=env):
         yield f"http://127.0.0.1:{port}"

@@ -163,6 +163,7 @@ def test_it_stops_after_so_many_messages(tmp_path: Path, serve: Serve) -> None:
     assert len(bench.taken("rows")) == 30
 
 
+@pytest.mark.slow
 def test_a_day_ends_with_its_report_and_the_next_begins(
     tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
