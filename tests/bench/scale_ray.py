@@ -26,12 +26,12 @@ from llmbatch.simulator import Latency, Limits, Scenario, Server
 from tests.bench.measure import Line, at_least, at_most, goodput, shown
 from tests.bench.sides import Case, Side, llmbatch
 from tests.cli.conftest import tickets
-from tests.counterparts.raylets import workers_of
+from tests.counterparts.raylets import is_at_work, workers_of
 
 _EACH = 50  #: calls in flight for each worker
 _IN_HAND = 2 * _EACH  #: requests that a worker may hold, those that wait included
 _KILLS = 20
-_AT_WORK_S, _PAUSE_S = 4.0, 2.0  #: a worker is killed when it is so old, and so long after the last one
+_AT_WORK_S, _PAUSE_S = 3.0, 2.0  #: a worker is killed when it has worked so long, and so long after the last one
 _PER_MINUTE = 3_000
 
 
@@ -94,7 +94,7 @@ def _worst_minute(side: Side) -> int:
 
 def killed(folder: Path, *, short: bool) -> list[Line]:
     """4 workers, one of them killed with kill -9 at random, 20 times."""
-    kills, rows = (5, 5_000) if short else (_KILLS, 14_000)
+    kills, rows = (5, 5_000) if short else (_KILLS, 16_000)
     done: list[float] = []
     ended = threading.Event()
     killer = threading.Thread(target=_kill, args=(kills, done, ended))
@@ -125,7 +125,7 @@ def _kill(kills: int, done: list[float], ended: threading.Event) -> None:
     since: dict[int, float] = {}
     while len(done) < kills and not ended.is_set():
         now = time.monotonic()
-        since = {pid: since.get(pid, now) for pid in workers_of(here)}
+        since = {pid: since.get(pid, now) for pid in workers_of(here) if is_at_work(pid)}
         at_work = [pid for pid, began in since.items() if now - began > _AT_WORK_S]
         if at_work and (not done or now - done[-1] > _PAUSE_S):
             os.kill(rng.choice(at_work), signal.SIGKILL)

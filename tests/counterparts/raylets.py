@@ -61,6 +61,12 @@ def workers_of(pid: int) -> list[int]:
     return found
 
 
+def is_at_work(pid: int) -> bool:
+    """Whether an actor has begun, by the title that Ray gives its process."""
+    title = _read(f"/proc/{pid}/cmdline")
+    return b"ActorWorker" in title and b"open_pickled" not in title
+
+
 def _children(pid: int) -> list[int]:
     return [int(child) for task in Path(f"/proc/{pid}/task").glob("*") for child in _read(f"{task}/children").split()]
 
