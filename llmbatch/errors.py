@@ -13,6 +13,7 @@ LlmbatchError                     anything llmbatch raises on purpose
 │   ├── BelowFloor        exit 7  too few gold rows were answered as they should be
 │   ├── ProviderDown      exit 6  refused (bad key, spent quota, unknown model) or unreachable for too long
 │   ├── Waiting           exit 0  batches go on at the provider; the same command fetches them later
+│   ├── NextTier                  no end of the run: rows that are left are asked at another tier
 │   └── Interrupted       exit 128 + signal number
 └── Decision                      what a provider's fault means for one attempt
     ├── RateLimited               wait; uses no attempt
@@ -151,6 +152,10 @@ class Waiting(Stop):
 
     exit_code = Exit.OK
     status = "waiting"
+
+
+class NextTier(Stop):
+    """One way of asking ends, and another one goes on with the rows that are left. No run ends with it."""
 
 
 class Interrupted(Stop):

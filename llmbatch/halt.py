@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from llmbatch.errors import Stop, StorageError
+from llmbatch.errors import NextTier, Stop, StorageError
 
 
 class Halt:
@@ -50,3 +50,29 @@ class Halt:
         except TimeoutError:
             return
         self.check()
+
+
+class Part(Halt):
+    """The halt of a part of a run, which may also end for the next part's sake. Any other reason ends the run."""
+
+    def __init__(self, run: Halt) -> None:
+        super().__init__()
+        self._run = run
+        run.listen(self._end)
+
+    def stop(self, reason: Stop | StorageError) -> None:
+        """End this part, for NextTier; else the run, and this part with it."""
+        if isinstance(reason, NextTier):
+            super().stop(reason)
+        else:
+            self._run.stop(reason)
+
+    def rearm(self) -> None:
+        """The next part begins, unless the run ends."""
+        if isinstance(self.reason, NextTier):
+            self.reason = None
+            self._event.clear()
+
+    def _end(self, reason: Stop | StorageError) -> None:
+        self.rearm()  # the run's reason counts, and not that of the part
+        super().stop(reason)

@@ -53,16 +53,19 @@ class Caps:
     def __init__(self, caps: Iterable[Cap], clock: Callable[[], float] = time.time) -> None:
         self._caps = tuple(caps)
         self._clock = clock
+        self.by_batches = Decimal(0)  #: what the batches of this run cost
+        self.held = Decimal(0)  #: what batches may yet cost that go on while calls are made
 
     @property
     def left(self) -> Decimal:
         """Dollars that may still be spent, by the tightest cap."""
         self._renew()
-        return min(cap.usd - cap.spent for cap in self._caps)
+        return min(cap.usd - cap.spent for cap in self._caps) - self.held
 
-    def add(self, dollars: Decimal) -> None:
+    def add(self, dollars: Decimal, *, by_batches: bool = False) -> None:
         """Count what was spent."""
         self._renew()
+        self.by_batches += dollars if by_batches else 0
         for cap in self._caps:
             cap.spent += dollars
 

@@ -51,7 +51,7 @@ class Budget:
         amount = self._worst_case(request) * self._dearer
         await self._turn(amount)
         try:
-            while self._store is not None and self.spent + self.reserved > self._drawn:
+            while self._store is not None and self._may_be_spent > self._drawn:
                 if self._drawing is None or self._drawing.done():
                     self._drawing = asyncio.ensure_future(self._draw(self._store))
                 await asyncio.shield(self._drawing)
@@ -81,7 +81,12 @@ class Budget:
     async def finish(self) -> None:
         """Store what was spent in the end."""
         if self._store is not None and self._drawn:
-            await self._store(self.spent + self.reserved)
+            await self._store(self._may_be_spent)
+
+    @property
+    def _may_be_spent(self) -> Decimal:
+        """By this run: by its calls, and by its batches, whose answers count in the same bill."""
+        return self.spent + self.reserved + self._caps.by_batches + self._caps.held
 
     async def _turn(self, amount: Decimal) -> None:
         if not self._waiting and self._fits(amount):
@@ -99,7 +104,7 @@ class Budget:
             raise
 
     async def _draw(self, store: Callable[[Decimal], Awaitable[None]]) -> None:
-        need = self.spent + self.reserved
+        need = self._may_be_spent
         left = max(_NOTHING, self._caps.left - self.reserved)
         most = need + left * _TRANCHE
         await store(most)

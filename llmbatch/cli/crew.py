@@ -56,8 +56,10 @@ def refuse(order: Order, pipeline: Pipeline) -> None:
         if any(override.startswith("ray.") for override in order.overrides):
             raise UsageError("--ray-address, --workers and --set ray.* are for --engine ray")
         return
-    if settings.limits.tier == "batch":
-        raise UsageError("--engine ray makes calls, and --tier batch hands in files", hint="leave out one of them")
+    if settings.limits.tier in ("batch", "auto"):
+        raise UsageError(
+            f"--engine ray makes calls, and --tier {settings.limits.tier} hands in files", hint="leave out one of them"
+        )
     if settings.request.ladder:
         raise UsageError(
             "--engine ray asks one model, and [request] has a ladder", hint="--model NAME asks that model alone"

@@ -14,7 +14,7 @@ import typer
 from llmbatch import ledger as ledgers
 from llmbatch import report as reports
 from llmbatch.atomic import write_text
-from llmbatch.cli import quality, screen
+from llmbatch.cli import quality, schedules, screen
 from llmbatch.cli.answers import answered_rows
 from llmbatch.cli.gate import complain, event_log
 from llmbatch.cli.order import command, how_to_go_on
@@ -32,6 +32,7 @@ from llmbatch.types import Row, Status
 
 if TYPE_CHECKING:
     from llmbatch.cli.night import Night
+    from llmbatch.engines.auto import Conductor
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Answered:
     display: Display
     status: StatusFile
     canary: Canary | None = None
+    led: Conductor | None = None  #: what led the run by a schedule
 
 
 def finish(night: Night, answered: Answered) -> int:
@@ -157,6 +159,7 @@ def report_of(
         trend=trend(con, run),
         quality=found,
         rung_scores=quality.by_rung(night.gathered),
+        schedule=schedules.told(answered.led, night.tally, run) if answered.led is not None else None,
         planned=wired.planned(),
     )
     report = reports.build(night.tally, facts)

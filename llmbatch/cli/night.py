@@ -17,7 +17,7 @@ import orjson
 import uvloop
 
 from llmbatch import ledger as ledgers
-from llmbatch.cli import canary, crew, deadline, ending, quality, tiers
+from llmbatch.cli import canary, crew, deadline, ending, quality, schedules, tiers
 from llmbatch.cli.crew import Crew
 from llmbatch.cli.descriptors import make_room
 from llmbatch.cli.make import usable
@@ -29,7 +29,7 @@ from llmbatch.cli.wiring import Wired, wire
 from llmbatch.engines import live
 from llmbatch.errors import InputError
 from llmbatch.grade import Gathered
-from llmbatch.halt import Halt
+from llmbatch.halt import Halt, Part
 from llmbatch.ledger import Ledger, Lock, Run
 from llmbatch.pipeline import Pipeline
 from llmbatch.progress import Gauges, Recorder, StatusFile
@@ -148,7 +148,8 @@ async def answer(night: Night, signals: Signals) -> ending.Answered:
     """Bring every row to an outcome, or stop early; whatever happens, what was paid for is stored."""
     order, halt = night.order, Halt()
     sys.setswitchinterval(_SWITCH_S)
-    wired = wire(night.pipeline, night.tally, halt, night.tally.noted if order.verbose else None, night.crew)
+    part = Part(halt) if night.pipeline.settings.limits.tier == "auto" else halt
+    wired = wire(night.pipeline, night.tally, part, night.tally.noted if order.verbose else None, night.crew)
     with signals.stopping(halt, night.tally.noted) as cuts:
         ledger = await Ledger.open(order.ledger_file)
         try:
@@ -156,6 +157,7 @@ async def answer(night: Night, signals: Signals) -> ending.Answered:
             provider, timed = await wired.wrapped(ledger, run)
             cuts.append(timed.cut)
             engine = _engine(night, ledger, run, provider, wired)
+            due = deadline.due(order, await schedules.due_before(ledger, run))
             gauges = await _gauges(night, ledger, run, wired)
             display = night.outside.display(night, run, wired, gauges)
             status_path = status_file(order.ledger_file)
@@ -166,15 +168,15 @@ async def answer(night: Night, signals: Signals) -> ending.Answered:
                 display,
                 Recorder(night.tally, gauges),
                 night.outside.watching(night, run, wired, gauges),
-                deadline.keeping(order.deadline, night.tally, halt, timed.cut),
+                deadline.keeping(due, night.tally, halt, timed.cut),
             ):
-                found = await canary.ask(night, engine)
+                found, led = await canary.ask(night, engine), None
                 if not halt:
-                    await tiers.answer(night, engine, wired, lambda: _while_readable(night, halt), cuts)
+                    led = await tiers.answer(night, engine, wired, lambda: _while_readable(night, halt), cuts, due)
             await provider.close()
         finally:
             await ledger.close()
-    return ending.Answered(run, halt.reason, wired, display, status, found)
+    return ending.Answered(run, halt.reason, wired, display, status, found, led)
 
 
 def _engine(night: Night, ledger: Ledger, run: Run, provider: Provider, wired: Wired) -> live.Engine:

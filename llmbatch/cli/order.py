@@ -15,6 +15,7 @@ from llmbatch.errors import UsageError
 from llmbatch.scrub import hide_values
 from llmbatch.stores import as_url
 
+_DURATION = re.compile(r"(?:in\s+)?(\d+(?:\.\d+)?)\s*([smhd]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -119,9 +120,14 @@ def status_file(ledger: Path) -> Path:
     return ledger.with_suffix(".status.json")
 
 
+def is_duration(text: str) -> bool:
+    """Whether it is a span from now on, and no moment."""
+    return _DURATION.fullmatch(text.strip()) is not None
+
+
 def seconds(text: str, flag: str) -> float:
     """A duration such as 90, 90s, 15m, 8h or 2d in seconds. Raises UsageError."""
-    match = re.fullmatch(r"(?:in\s+)?(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
+    match = _DURATION.fullmatch(text.strip())
     if not match:
         raise UsageError(f"{flag} {text!r} is no duration", hint="write 90s, 15m, 8h or 2d")
     return float(match[1]) * _UNITS[match[2]]

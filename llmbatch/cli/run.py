@@ -47,16 +47,18 @@ def run(
     base_url: flags.BaseUrl = None,
     allow_insecure: flags.AllowInsecure = False,
     tier: Annotated[
-        Literal["standard", "flex", "batch"] | None,
+        Literal["standard", "flex", "batch", "auto"] | None,
         typer.Option(
-            help="Half the price: flex is slower, batch takes up to a day. \\[standard]", rich_help_panel=flags.SENDING
+            help="Half the price: flex is slower, batch takes up to a day; auto: the least that meets the --deadline."
+            " \\[standard]",
+            rich_help_panel=flags.SENDING,
         ),
     ] = None,
     detach: Annotated[
         bool,
         typer.Option(
             "--detach",
-            help="With --tier batch: hand in, fetch what is ready, wait for nothing.",
+            help="With --tier batch or auto: hand in, fetch what is ready, wait for nothing.",
             rich_help_panel=flags.SENDING,
         ),
     ] = False,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -19,16 +21,26 @@ from llmbatch.providers import capabilities
 from llmbatch.types import Request, Row
 
 if TYPE_CHECKING:
+    from llmbatch.cli.deadline import Due
     from llmbatch.cli.night import Night
-    from llmbatch.engines.batch_api import BatchLimits, Engine, Flight
+    from llmbatch.engines import batch_api
+    from llmbatch.engines.auto import Conductor
+    from llmbatch.engines.batch_api import BatchLimits, Flight
 
 _REQUESTS, _BYTES = 10_000, 50_000_000  #: of a file, where no page says what the provider takes
 
 
 def refuse(order: Order, pipeline: Pipeline) -> None:
     """Raise UsageError for flags that mean nothing at the tier."""
-    if order.detach and pipeline.settings.limits.tier != "batch":
-        raise UsageError("--detach is for --tier batch: live calls need the run that made them")
+    tier = pipeline.settings.limits.tier
+    if order.detach and tier not in ("batch", "auto"):
+        raise UsageError("--detach is for --tier batch and auto: live calls need the run that made them")
+    if tier == "auto" and order.deadline is None:
+        raise UsageError("--tier auto needs a deadline", hint='add --deadline 06:00, or --deadline "in 8h"')
+    if tier == "auto" and pipeline.settings.request.ladder:
+        raise UsageError(
+            "--tier auto asks one model, and [request] has a ladder", hint="--model NAME asks that model alone"
+        )
 
 
 async def answer(
@@ -37,16 +49,25 @@ async def answer(
     wired: Wired,
     rows: Callable[[], Iterator[Row]],
     cuts: list[Callable[[], None]],
-) -> None:
-    """Bring every row to its outcome, live or by batches, or stop when told to."""
-    if night.pipeline.settings.limits.tier != "batch":
-        await live.answer(engine, rows())
-        return
-    rest = await _by_batches(night, engine, wired, rows, cuts)
-    if not wired.halt:
-        provider, timed = await wired.wrapped(engine.ledger, engine.run)  # anew: the batches' cost counts
-        cuts.append(timed.cut)
-        await live.answer(replace(engine, provider=provider), rest)
+    due: Due | None,
+) -> Conductor | None:
+    """Bring every row to its outcome, live, by batches or as a schedule says, or stop when told to.
+
+    Returns what led the run by a schedule.
+    """
+    match night.pipeline.settings.limits.tier:
+        case "batch":
+            rest = await _by_batches(night, engine, wired, rows, cuts)
+            if not wired.halt:
+                await live.answer(engine, rest)
+        case "auto":
+            from llmbatch.cli import auto
+
+            assert due is not None  # see refuse
+            return await auto.answer(night, engine, wired, rows, cuts, due)
+        case _:
+            await live.answer(engine, rows())
+    return None
 
 
 async def _by_batches(
@@ -58,32 +79,11 @@ async def _by_batches(
 ) -> Iterator[Row]:
     """Returns the rows that are left to be asked live."""
     from llmbatch.engines import batch_api
-    from llmbatch.providers.batches import BatchDesk
 
-    settings = night.pipeline.settings
-    forms = capabilities.of(settings).structured_output
-    desk = BatchDesk(settings.provider, note=night.tally.noted, forms=forms)
-    batched = batch_api.Engine(
-        ledger=engine.ledger,
-        run=engine.run,
-        renderer=engine.renderer,
-        judge=engine.judge,
-        desk=desk,
-        observer=engine.observer,
-        halt=engine.halt,
-        max_attempts=engine.max_attempts,
-        rows=rows,
-        total=night.total,
-        limits=limits_of(night.pipeline),
-        purse=await _purse(night, engine, wired),
-        cost=wired.cost,
-        versions={lane.model: lane.pipeline.version for lane in wired.lanes},
-        live_below=settings.batch.live_below,
+    batched = replace(
+        await batch_engine(night, engine, wired, rows),
+        live_below=night.pipeline.settings.batch.live_below,
         detach=night.order.detach,
-        id_column=engine.id_column,
-        retry_failed=engine.retry_failed,
-        rehearsal=engine.rehearsal,
-        watch=night.tally.told,
     )
     task = asyncio.ensure_future(batch_api.answer(batched))
     cuts.append(task.cancel)  # type: ignore[arg-type]  # what it returns is of no use
@@ -94,8 +94,39 @@ async def _by_batches(
             raise
         return iter(())
     finally:
-        _tell(night, batched)
-        await desk.close()
+        tell(night, batched)
+        await batched.desk.close()
+
+
+async def batch_engine(
+    night: Night, engine: live.Engine, wired: Wired, rows: Callable[[], Iterator[Row]]
+) -> batch_api.Engine:
+    """What answering by batches takes, beside the live engine."""
+    from llmbatch.engines import batch_api
+    from llmbatch.providers.batches import BatchDesk
+
+    settings = night.pipeline.settings
+    forms = capabilities.of(settings).structured_output
+    return batch_api.Engine(
+        ledger=engine.ledger,
+        run=engine.run,
+        renderer=engine.renderer,
+        judge=engine.judge,
+        desk=BatchDesk(settings.provider, note=night.tally.noted, forms=forms),
+        observer=engine.observer,
+        halt=engine.halt,
+        max_attempts=engine.max_attempts,
+        rows=rows,
+        total=night.total,
+        limits=limits_of(night.pipeline),
+        purse=await _purse(night, engine, wired),
+        cost=wired.cost,
+        versions={lane.model: lane.pipeline.version for lane in wired.lanes},
+        id_column=engine.id_column,
+        retry_failed=engine.retry_failed,
+        rehearsal=engine.rehearsal,
+        watch=night.tally.told,
+    )
 
 
 def limits_of(pipeline: Pipeline) -> BatchLimits:
@@ -115,14 +146,17 @@ def limits_of(pipeline: Pipeline) -> BatchLimits:
     )
 
 
-def _tell(night: Night, engine: Engine) -> None:
-    """Say which batches go on, and what ends them."""
+def tell(night: Night, engine: batch_api.Engine, by: float = math.inf) -> None:
+    """Say which batches go on, what ends them, and ``by`` when (seconds since the epoch) they must be seen to again."""
     flight, halt = engine.flight, engine.halt
     if not flight:
         return
     words = in_flight(flight)
     if halt.reason is None and engine.detach:
-        halt.stop(Waiting(f"{words}; fetch them later", hint=how_to_go_on()))
+        when = (
+            "" if math.isinf(by) else f", at the latest at {datetime.fromtimestamp(by).astimezone():%Y-%m-%d %H:%M:%S}"
+        )
+        halt.stop(Waiting(f"{words}; fetch them later{when}", hint=how_to_go_on()))
     elif halt.reason is not None:
         ends = f"{words}, still running and billing; `llmbatch cancel {night.order.pipeline}` cancels them"
         night.tally.noted(ends)
@@ -153,7 +187,7 @@ class CapPurse:
     def spend(self, dollars: Decimal) -> None:
         """Count what was spent."""
         if self.caps is not None:
-            self.caps.add(dollars)
+            self.caps.add(dollars, by_batches=True)
 
     def reached(self, amount: Decimal) -> Stop:
         """Why no further request goes."""

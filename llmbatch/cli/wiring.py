@@ -19,7 +19,8 @@ from llmbatch.ledger import Ledger, Run
 from llmbatch.limits import Change, Gate, LimitState, RetryBudget
 from llmbatch.pipeline import Pipeline
 from llmbatch.prices import PriceTable, provider_of
-from llmbatch.providers import wrap
+from llmbatch.providers import capabilities, wrap
+from llmbatch.providers.switch import Switch
 from llmbatch.report import Planned
 from llmbatch.savings import savings
 from llmbatch.tally import Tally
@@ -39,6 +40,8 @@ class Wired:
     tail: wrap.Tail = field(default_factory=wrap.Tail)
     heard: list[Callable[[Attempt], None]] = field(default_factory=list)  #: who hears of attempts beside the tally
     crew: Crew | None = None  #: makes the calls in this process's stead
+    switch: Switch | None = None  #: with tier auto: the tier that calls go at now
+    timed: wrap.Timed | None = None  #: with tier auto: what times its calls
     _caps: Caps | None = None
 
     @property
@@ -86,6 +89,7 @@ class Wired:
                 tail=self.tail,
                 note=self.tally.noted,
                 meter=lane.meter,
+                switch=self.switch,
             )
             self.halt.listen(lane.gate.close)
             inner, clock = await self._stacked(lane, parts)
@@ -101,7 +105,8 @@ class Wired:
 
     async def _stacked(self, lane: Lane, parts: wrap.Parts) -> tuple[Provider, wrap.Cutter]:
         if self.crew is None:
-            return wrap.build(lane.raw, parts)
+            wrapped, self.timed = wrap.build(lane.raw, parts)
+            return wrapped, self.timed
         await lane.raw.close()
         lane.raw = fleet = self.crew.fleet(self.pipeline.settings, parts)
         self.tail = fleet.tail
@@ -176,7 +181,9 @@ def wire(
     prices = prices_of(pipeline)
     worst_case = WorstCase(pipeline, prices)
     refuse_unbounded(settings, worst_case, prices)
-    if settings.limits.tier == "batch":
+    if settings.limits.tier == "batch" or (
+        settings.limits.tier == "auto" and "batch" in capabilities.of(settings).tiers
+    ):
         refuse_unbounded(settings, WorstCase(pipeline, prices, tier="batch"), prices)
     tally.ladder = settings.request.ladder
     tally.saved_by = savings(prices, settings.request.model)
@@ -189,4 +196,5 @@ def wire(
         )
         for model in settings.request.models
     )
-    return Wired(pipeline, tally, halt, lanes, prices, worst_case, crew=crew)
+    switch = Switch() if settings.limits.tier == "auto" else None
+    return Wired(pipeline, tally, halt, lanes, prices, worst_case, crew=crew, switch=switch)

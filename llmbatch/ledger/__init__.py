@@ -34,6 +34,7 @@ from llmbatch.ledger.runs import (
     spent_by_version,
     upcoming,
 )
+from llmbatch.ledger.schedules import batch_times, keep_schedule, kept_schedule
 from llmbatch.ledger.schema import connect, scratch
 from llmbatch.ledger.sequence import beside
 from llmbatch.ledger.sighting import Sighted, Sighting
@@ -71,6 +72,7 @@ __all__ = [
     "VersionBill",
     "answers_between",
     "attempts_of",
+    "batch_times",
     "batches",
     "begin",
     "begun",
@@ -88,6 +90,8 @@ __all__ = [
     "history",
     "judged_row",
     "judged_runs",
+    "keep_schedule",
+    "kept_schedule",
     "known",
     "matched_by",
     "outcome_of",

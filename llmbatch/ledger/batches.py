@@ -60,7 +60,7 @@ def add_batch(con: duckdb.DuckDBPyConnection, batch: OpenBatch) -> None:
 def add_event(
     con: duckdb.DuckDBPyConnection, intent: str, event: str, ref: str | None = None, detail: str | None = None
 ) -> None:
-    """Append a step of a batch: uploaded, created, ended, collected, abandoned or removed."""
+    """Append a step of a batch: uploaded, created, ended, took, collected, abandoned or removed."""
     con.execute(statements()["insert_batch_event"], [intent, int(time.time() * 1e6), event, ref, detail])
 
 

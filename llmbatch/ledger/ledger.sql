@@ -196,7 +196,19 @@ select coalesce(max(coalesce(strlen(q.user_message), l.bytes)), 0)::bigint, coal
 from open o left join requests q using (key) left join long l using (key);
 
 -- name: copy_draws
-insert into meta select * from before.meta where name = 'drawn';
+insert into meta select * from before.meta where name in ('drawn', 'schedule');
+
+-- name: keep_schedule
+-- How the schedule of a run with a deadline stands: "run_no json". The last one counts.
+insert into meta values ('schedule', ?);
+
+-- name: kept_schedule
+select substr(value, position(' ' in value) + 1) from meta
+where name = 'schedule' and split_part(value, ' ', 1)::integer in (select unnest(?::integer[]))
+order by rowid desc limit 1;
+
+-- name: batch_times
+select detail from batch_events where event = 'took' order by happened_at desc limit ?;
 
 -- name: past_use
 -- What calls for a model used in earlier runs: of this prompt version, of this schema, of others. A first ask is
@@ -498,7 +510,7 @@ insert into climbs by name select * from before.climbs where run_no >= $first;
 -- name: schema_3
 -- An intent is a batch that is to be created once and never twice: its requests are stored first, then its row in
 -- batches, then each step as an event: uploaded (ref: file), created (ref: batch), ended (detail: the provider's
--- state), collected or abandoned (detail: why), removed (the upload is deleted). It is open until it is collected or
+-- state), took (detail: seconds), collected or abandoned (detail: why), removed (the upload is deleted). It is open until it is collected or
 -- abandoned. batch_lines has the requests whose line in the provider's files is dealt with.
 create table batches (intent varchar not null, run_no integer not null, made_at timestamp not null,
     requests bigint not null, bytes bigint not null, tokens bigint not null, worst_usd decimal(18, 12));

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
 
-from llmbatch.errors import ProviderDown, Rejected, Stop, StorageError
+from llmbatch.errors import NextTier, ProviderDown, Rejected, Stop, StorageError
 from llmbatch.limits.calls import Admitted, Ended
 from llmbatch.limits.changes import Change, Changes
 from llmbatch.limits.flow import Flow
@@ -141,6 +141,11 @@ class Gate:
         """Admit nothing more: whoever waits, and whoever comes, gets ``reason``. What is in flight may settle."""
         self._reason = self._reason or reason
         self._pump()
+
+    def reopen(self) -> None:
+        """Admit calls again, if it was closed for another tier's sake only."""
+        if isinstance(self._reason, NextTier):
+            self._reason = None
 
     def _stand(self, waiter: _Waiter) -> None:
         """Last in the queue; first, for a row that a 429 sent back, unless the row itself may be to blame."""

@@ -54,6 +54,7 @@ class RemoteBatch:
     error_file: str | None
     error_code: str | None  #: of a batch that failed as a whole
     error: str | None
+    took_s: float | None = None  #: from creation to its last state, by the provider's clock
 
     @property
     def ended(self) -> bool:
@@ -216,6 +217,7 @@ def _remote(batch: Batch) -> RemoteBatch:
     counts = batch.request_counts
     problems = batch.errors.data if batch.errors is not None and batch.errors.data else []
     first = problems[0] if problems else None
+    ended_at = batch.completed_at or batch.expired_at or batch.cancelled_at or batch.failed_at
     return RemoteBatch(
         id=batch.id,
         status=str(batch.status),
@@ -229,4 +231,5 @@ def _remote(batch: Batch) -> RemoteBatch:
         error_file=batch.error_file_id,
         error_code=first.code if first else None,
         error=shown((first.message or "").partition("{")[0])[:300] if first else None,  # it may quote a line of ours
+        took_s=ended_at - batch.created_at if ended_at and batch.created_at else None,
     )

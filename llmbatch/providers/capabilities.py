@@ -39,7 +39,8 @@ class Capabilities:
     def tiers(self) -> tuple[str, ...]:
         """What --tier may name here."""
         flex, batch = "flex" in self.service_tiers, self.batches == "files"
-        return ("standard", *(["flex"] if flex else []), *(["batch"] if batch else []))
+        cheaper = (*(["flex"] if flex else []), *(["batch"] if batch else []))
+        return ("standard", *cheaper, *(["auto"] if cheaper else []))
 
 
 @cache

@@ -71,12 +71,13 @@ class Patience:
 class Flight:
     """A call on its way. ``sent_at`` is in the event loop's seconds."""
 
-    __slots__ = ("cut_because", "limit", "limit_s", "over", "sent_at")
+    __slots__ = ("cut_because", "limit", "limit_s", "over", "patience", "sent_at")
 
-    def __init__(self, sent_at: float, limit_s: float) -> None:
+    def __init__(self, sent_at: float, patience: Patience) -> None:
         self.sent_at = sent_at
-        self.limit_s = limit_s
-        self.limit = asyncio.timeout_at(sent_at + limit_s)
+        self.patience = patience
+        self.limit_s = patience.limit_s
+        self.limit = asyncio.timeout_at(sent_at + self.limit_s)
         self.over = False
         self.cut_because: str | None = None
 
@@ -85,6 +86,13 @@ class Flight:
         if limit_s > self.limit_s and self.cut_because is None and not self.limit.expired():
             self.limit_s = limit_s
             self.limit.reschedule(self.sent_at + limit_s)
+
+    def shorten(self, until: float) -> None:
+        """Let it take no longer than until then."""
+        when = self.limit.when()
+        if not (self.over or self.limit.expired()) and when is not None and when > until:
+            self.limit_s = until - self.sent_at
+            self.limit.reschedule(until)
 
     def cut(self, because: str) -> None:
         """End it now, if it has not ended: it raises CutShort."""
@@ -106,14 +114,17 @@ class Watcher(Protocol):
 class Timed:
     """Ends an attempt that takes too long; ``cut`` ends all of them at once. Raises TimedOut.
 
+    With ``flex_s``, calls that ask for a tier of their own may take so long, and are measured by themselves.
+
     Attributes:
         watcher: hears of every call, if set.
     """
 
-    def __init__(self, inner: Provider, timeout_s: float) -> None:
+    def __init__(self, inner: Provider, timeout_s: float, flex_s: float | None = None) -> None:
         self.watcher: Watcher | None = None
         self._inner = inner
         self._patience = Patience(timeout_s)
+        self._at_tier = self._patience if flex_s is None else Patience(flex_s)
         self._flights: set[Flight] = set()
 
     @property
@@ -124,15 +135,16 @@ class Timed:
     async def call(self, request: Request) -> Reply:
         """Ask, within the time."""
         clock = asyncio.get_running_loop().time
-        flight = Flight(clock(), self._patience.limit_s)
+        patience = self._patience if request.tier is None else self._at_tier
+        flight = Flight(clock(), patience)
         try:
             reply = await self._fly(request, flight)
         except CutShort:
             raise
         except TimedOut:
-            self._saw(clock() - flight.sent_at)
+            self._saw(clock() - flight.sent_at, patience)
             raise
-        self._saw(clock() - flight.sent_at)
+        self._saw(clock() - flight.sent_at, patience)
         if self.watcher is not None:
             self.watcher.answered(request)
         return reply
@@ -141,6 +153,12 @@ class Timed:
         """End every call in flight now; each is recorded as timed out and possibly paid."""
         for flight in self._flights:
             flight.cut("the run ends")
+
+    def hurry(self) -> None:
+        """Give calls at a tier of their own no more time than standard ones: from now on, those in flight too."""
+        self._at_tier.cap_s = self._at_tier.limit_s = min(self._at_tier.limit_s, self._patience.limit_s)
+        for flight in self._flights:
+            flight.shorten(asyncio.get_running_loop().time() + self._at_tier.limit_s)
 
     async def close(self) -> None:
         """Close the provider."""
@@ -163,10 +181,11 @@ class Timed:
         took = asyncio.get_running_loop().time() - flight.sent_at
         if flight.cut_because is not None:
             return CutShort(f"cut short after {took:.1f} s: {flight.cut_because}", latency_s=took, possibly_paid=True)
-        faster = "" if flight.limit_s == self._patience.cap_s else "; other calls of this run take far less"
+        faster = "" if flight.limit_s == flight.patience.cap_s else "; other calls of this run take far less"
         return TimedOut(f"no whole answer in {took:.1f} s{faster}", latency_s=took, possibly_paid=True)
 
-    def _saw(self, seconds: float) -> None:
-        if self._patience.saw(seconds):
+    def _saw(self, seconds: float, patience: Patience) -> None:
+        if patience.saw(seconds):
             for flight in self._flights:  # they are paid for: better to wait for them than to ask again
-                flight.extend(self._patience.limit_s)
+                if flight.patience is patience:
+                    flight.extend(patience.limit_s)

@@ -6,7 +6,7 @@ Recording     every call into the ledger, durable before anyone looks at it
 Limited       slots, requests and tokens a minute, cool-down, breaker
 Budgeted      the worst case is reserved before a call and settled after it; not while it waits for its turn
 Metered       the clock of a server that is paid by the hour
-Tiered        the cheaper tier, and the way back from it; only with tier = "flex"
+Tiered        the cheaper tier, and the way back from it; only with tier = "flex" (Switched: with "auto")
 Timed         one attempt's time; can be cut short when the run must end
 
 They stand in three parts, because engines/ray puts a network between them: ``asking`` and ``sending`` are a worker's,
@@ -32,6 +32,7 @@ from llmbatch.providers.estimate import TokenEstimate
 from llmbatch.providers.hedged import Hedged, Tail
 from llmbatch.providers.metered import Metered
 from llmbatch.providers.retrying import Retrying
+from llmbatch.providers.switch import Switch, Switched
 from llmbatch.providers.tiered import Tiered
 from llmbatch.providers.timed import CutShort, Timed
 from llmbatch.settings import LimitSettings
@@ -75,11 +76,12 @@ class Parts:
     tail: Tail = field(default_factory=Tail)  #: the engine's own; hedges wait for it
     note: Callable[[str], None] = lambda _: None  #: told what a person should know
     meter: HourMeter | None = None  #: of a server that is paid by the hour
+    switch: Switch | None = None  #: the tier of the moment, with tier = "auto"
 
 
 def build(provider: Provider, parts: Parts) -> tuple[Provider, Timed]:
     """The provider as the engine calls it, and the wrapper that can cut calls short."""
-    inner, timed = sending(provider, parts.limits, parts.note)
+    inner, timed = sending(provider, parts.limits, parts.note, parts.switch)
     return asking(accounted(inner, parts), timed, parts.limits, parts.retries, parts.halt, parts.tail), timed
 
 
@@ -101,8 +103,13 @@ def accounted(inner: Provider, parts: Parts) -> Provider:
     return Recording(Limited(inner, parts.gate), parts.record, parts.cost)
 
 
-def sending(provider: Provider, limits: LimitSettings, note: Callable[[str], None]) -> tuple[Provider, Timed]:
+def sending(
+    provider: Provider, limits: LimitSettings, note: Callable[[str], None], switch: Switch | None = None
+) -> tuple[Provider, Timed]:
     """What makes one call, and the wrapper that can cut it short."""
+    if switch is not None:
+        timed = Timed(provider, limits.timeout_s, limits.flex_timeout_s)
+        return Switched(timed, switch), timed
     timed = Timed(provider, limits.attempt_s)
     return _tiered(timed, limits, note), timed
 
@@ -276,6 +283,6 @@ class Limited:
 
 
 def _seen_by_limits(error: Decision) -> str:
-    if isinstance(error, CutShort):
+    if isinstance(error, CutShort) or not error.sent:
         return "cancelled"  # not the provider's fault
     return "overloaded" if error.failure == "overloaded" else error.outcome

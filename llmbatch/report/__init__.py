@@ -2,7 +2,7 @@
 
 from llmbatch.report.bill import per_1000
 from llmbatch.report.build import RunFacts, build
-from llmbatch.report.details import Judging, PastRun
+from llmbatch.report.details import Decision, Judging, PastRun, Schedule
 from llmbatch.report.model import (
     Changes,
     DollarRange,
@@ -21,6 +21,7 @@ from llmbatch.report.terminal import text
 
 __all__ = [
     "Changes",
+    "Decision",
     "DollarRange",
     "Judging",
     "LimitChange",
@@ -30,6 +31,7 @@ __all__ = [
     "RunFacts",
     "RunReport",
     "RungScore",
+    "Schedule",
     "VersionCost",
     "build",
     "from_json",

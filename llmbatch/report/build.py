@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from llmbatch.grade import Quality
 from llmbatch.report.below import calls_of, examples_of, timeline_of
 from llmbatch.report.bill import cost_of
-from llmbatch.report.details import PastRun
+from llmbatch.report.details import PastRun, Schedule
 from llmbatch.report.ladder import ladder_of
 from llmbatch.report.model import (
     Attempts,
@@ -66,6 +66,7 @@ class RunFacts:
     trend: tuple[PastRun, ...] = ()
     quality: Quality | None = None
     rung_scores: Mapping[str, Mapping[str, RungScore]] = field(default_factory=dict)  #: by model of the ladder, grader
+    schedule: Schedule | None = None
 
 
 def build(tally: Tally, facts: RunFacts) -> RunReport:
@@ -107,6 +108,8 @@ def build(tally: Tally, facts: RunFacts) -> RunReport:
         trend=facts.trend,
         quality=facts.quality,
         ladder=ladder_of(tally, facts.rung_scores),
+        schedule=facts.schedule
+        and replace(facts.schedule, met=rows.pending == 0 and _iso(facts.ended_at) <= facts.schedule.deadline),
     )
 
 

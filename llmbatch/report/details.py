@@ -85,3 +85,31 @@ class Judging:
     runs: int  #: times that it was asked
     calls: int  #: attempts of these runs
     cost_usd: Dollars | None  #: null when a price is unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """From here on rows were asked at a tier."""
+
+    at: str  #: ISO 8601, UTC
+    at_s: float  #: since the start of the run; below zero: in a run that this one went on from
+    tier: str
+    reason: str
+    rows_left: int  #: without an outcome then
+    cancels_batches: bool = False  #: what open batches had not done was cancelled
+    beside: int = 0  #: rows asked live while the others were in batches
+    measures: bool = False  #: a few rows, to see how fast that is
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How a deadline was met, or not."""
+
+    deadline: str  #: ISO 8601, UTC
+    rows_per_s: float | None  #: of standard calls under the limits, as last measured
+    decisions: tuple[Decision, ...]
+    paid_twice: int  #: answers out of cancelled batches to rows that calls had answered meanwhile
+    paid_twice_usd: Dollars
+    may_be_paid_twice: int  #: requests of cancelled batches that had not ended when the run did
+    discount_usd: Dollars | None  #: what cheaper tiers saved, less what was paid twice
+    met: bool | None = None  #: whether every row had its outcome in time

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from llmbatch.grade import Graded, Quality
-from llmbatch.report.details import Dollars, FailedRow, Judging, PastRun, RowCalls, Timeline
+from llmbatch.report.details import Dollars, FailedRow, Judging, PastRun, RowCalls, Schedule, Timeline
 from llmbatch.report.rungs import Ladder
 
 
@@ -244,6 +244,7 @@ class RunReport:
     quality: Quality | None = None  #: null when no results were written
     judging: tuple[Judging, ...] = ()  #: as it stands when the report is shown; empty in report.json
     ladder: Ladder | None = None  #: null when one model was asked
+    schedule: Schedule | None = None  #: of a run at tier auto
 
     @property
     def reconciles(self) -> bool:

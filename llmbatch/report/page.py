@@ -6,7 +6,7 @@ from dataclasses import asdict, is_dataclass
 from importlib.resources import files
 from typing import Any
 
-from llmbatch.report import charts, ladder, quality, tables, words
+from llmbatch.report import charts, ladder, quality, schedule, tables, words
 from llmbatch.report.advice import next_steps
 from llmbatch.report.model import RunReport
 from llmbatch.report.words import count, share, usd
@@ -76,6 +76,8 @@ def _money(report: RunReport) -> dict[str, Any]:
         "models": tables.models(report),
         "models_total": tables.models_total(report) if len(report.cost.by_model) != 1 else [],
         "tiers": tables.tiers(report),
+        "schedule": schedule.table(report.schedule),
+        "schedule_summary": schedule.summary(report.schedule) if report.schedule is not None else None,
         "versions": tables.versions(report),
         "remarks": (*words.unpriced_remarks(report), *words.judging(report)),
         "total": words.total(report),

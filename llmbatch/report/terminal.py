@@ -7,7 +7,7 @@ from io import StringIO
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-from llmbatch.report import ladder, quality, words
+from llmbatch.report import ladder, quality, schedule, words
 from llmbatch.report.advice import next_steps
 from llmbatch.report.charts import trend_words
 from llmbatch.report.model import RunReport
@@ -80,6 +80,8 @@ def _lines(report: RunReport) -> Iterator[tuple[str, str]]:
         yield from zip(_labels("Ladder"), ladder.lines(report.ladder), strict=False)
     if (plan := words.planned(report)) is not None:
         yield "Planned", plan
+    if report.schedule is not None:
+        yield from zip(_labels("Schedule"), schedule.lines(report.schedule), strict=False)
     yield "Latency", words.latencies(report)
     if report.limits.concurrency_final is not None:
         yield "Concurrency", words.concurrency(report)

@@ -256,10 +256,12 @@ def latencies(report: RunReport) -> str:
 
 def notes(report: RunReport) -> tuple[str, ...]:
     """The last dozen notes, and how many there are before them: ``--verbose`` makes one of each change of a limit."""
-    left_off = len(report.notes) - _MOST_NOTES
+    told = {f"tier {one.tier}: {one.reason}" for one in report.schedule.decisions} if report.schedule else set()
+    shown = tuple(note for note in report.notes if note not in told)
+    left_off = len(shown) - _MOST_NOTES
     if left_off <= 1:
-        return report.notes
-    return (f"{count(left_off)} notes before these are in report.json", *report.notes[left_off:])
+        return shown
+    return (f"{count(left_off)} notes before these are in report.json", *shown[left_off:])
 
 
 def limit(change: LimitChange) -> str:

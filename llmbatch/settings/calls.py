@@ -46,14 +46,14 @@ class LimitSettings(Table):
     budget_usd: Dollars | None = None
     max_failed: MaxFailed = "1%"
     hedge: bool = False
-    tier: Literal["standard", "flex", "batch"] = "standard"
+    tier: Literal["standard", "flex", "batch", "auto"] = "standard"
     flex_timeout_s: float = Field(default=900, gt=0)  #: one attempt at tier flex
     flex_fallback: bool = False  #: a row for which flex has no capacity is asked at the standard tier
 
     @property
     def attempt_s(self) -> float:
         """Seconds that one attempt may take."""
-        return self.flex_timeout_s if self.tier == "flex" else self.timeout_s
+        return self.flex_timeout_s if self.tier in ("flex", "auto") else self.timeout_s
 
 
 class BatchSettings(Table):
@@ -71,6 +71,7 @@ class BatchSettings(Table):
     listing_lag_s: float = Field(
         default=60, ge=0
     )  #: the provider lists a batch at the latest so long after it was made
+    cancel_s: float = Field(default=600, ge=0)  #: a batch that is cancelled has ended by then
     live_below: int = Field(default=0, ge=0)  #: fewer rows left after the first batches are asked one by one
 
 

@@ -112,8 +112,8 @@ def test_a_pipeline_is_refused_before_its_input_is_read(tmp_path: Path) -> None:
 
 
 def test_batches_need_an_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert table()["openai"].tiers == ("standard", "flex", "batch")
-    assert table()["groq"].tiers == ("standard", "flex", "batch")
+    assert table()["openai"].tiers == ("standard", "flex", "batch", "auto")
+    assert table()["groq"].tiers == ("standard", "flex", "batch", "auto")
     assert "batch" not in table()["mistral"].tiers
     monkeypatch.setattr(capabilities, "of", lambda _: Capabilities("mistral", batches="own"))
     with pytest.raises(UsageError, match="batches of its own kind"):

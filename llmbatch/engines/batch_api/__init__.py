@@ -10,7 +10,8 @@ or expired goes into the next, smaller batch of the pass after. Rows are kept by
 a row, and the ledger.
 """
 
-from llmbatch.engines.batch_api.engine import BatchLimits, Engine, Purse, answer
+from llmbatch.engines.batch_api.engine import BatchLimits, Engine, Purse
 from llmbatch.engines.batch_api.flight import Flight
+from llmbatch.engines.batch_api.night import Night, answer
 
-__all__ = ["BatchLimits", "Engine", "Flight", "Purse", "answer"]
+__all__ = ["BatchLimits", "Engine", "Flight", "Night", "Purse", "answer"]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from typing import TypeVar
 
 from llmbatch.engines.batch_api import answers, steps
 from llmbatch.engines.batch_api.answers import Line, Times
@@ -20,6 +21,8 @@ from llmbatch.ledger import BatchRequest, Ledger, OpenBatch, batches
 from llmbatch.providers.batches import BatchDesk, RemoteBatch
 from llmbatch.providers.modes import Wire as Form
 from llmbatch.types import Attempt, Observer, Usage
+
+T = TypeVar("T")
 
 _GROUP = 250  #: lines stored at once
 
@@ -65,7 +68,7 @@ class Collector:
             async for group in self._groups(file_id):
                 lines = {line.key: line for line in map(answers.read, group) if line is not None}
                 became["foreign_or_twice"] += len(group) - len(lines)
-                stored, words = await self._store(batch, lines, times, form)
+                stored, words = await _whole(self._store(batch, lines, times, form))
                 became, refused = became + stored, words or refused
                 steps.passed("partly_collected")
         became += await self._rest(batch, remote, times)
@@ -127,7 +130,7 @@ class Collector:
         became: Counter[str] = Counter()
         while left := await self._ledger.ask(lambda con: batches.unanswered(con, batch.intent, _GROUP)):
             if remote.status == "completed":
-                await asyncio.gather(*(self._record(batch, request, None, times) for request in left))
+                await _whole(asyncio.gather(*(self._record(batch, request, None, times) for request in left)))
                 became["in_no_file"] += len(left)
             else:
                 keys = [request.key for request in left]
@@ -137,6 +140,16 @@ class Collector:
                 )
                 became[what] += len(left)
         return became
+
+
+async def _whole(work: Awaitable[T]) -> T:
+    """Bring it to its end, even if whoever waits is cancelled: what is stored must be counted too."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 async def _grouped(lines: AsyncIterator[bytes], *, skip: int) -> AsyncIterator[list[bytes]]:

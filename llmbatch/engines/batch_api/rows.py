@@ -43,17 +43,29 @@ class Rows:
         self.settler = Settler(engine)
         self.before = before  #: attempts up to this number were there when the run began
         self.state = bytearray(engine.total)
+        self.left = engine.total  #: rows without an outcome
 
     def settled(self, row_no: int) -> bool:
         """Whether a row has its outcome."""
         return bool(self.state[row_no] & _SETTLED)
 
+    def settle(self, row_no: int) -> None:
+        """A row has its outcome."""
+        self.left -= not self.settled(row_no)
+        self.state[row_no] |= _SETTLED
+
 
 class Pass:
-    """Reads every row once. ``closed``: nothing is submitted, only settled and counted."""
+    """Reads every row once. ``closed``: nothing is submitted, only settled and counted. ``keep``: so many are not."""
 
     def __init__(
-        self, rows: Rows, room: Room, submit: Callable[[OpenBatch], Awaitable[None]], *, closed: bool = False
+        self,
+        rows: Rows,
+        room: Room,
+        submit: Callable[[OpenBatch], Awaitable[None]],
+        *,
+        closed: bool = False,
+        keep: int = 0,
     ) -> None:
         self._rows = rows
         self._engine = rows.engine
@@ -62,6 +74,7 @@ class Pass:
         self._fills: dict[str, Fill] = {}  # by model: a batch is for one
         self._just_asked: set[str] = set()  # by the rows that were looked up at once
         self._closed = closed  # no further batch may go in this pass
+        self._keep = keep
         self.waiting = False  #: rows have no outcome yet
         self.left_over = 0  #: of them, rows that are in no batch
 
@@ -102,7 +115,7 @@ class Pass:
         """What is asked for a row, of each model of the ladder; nothing when it has its outcome."""
         request = self._rows.settler.rendered(row)
         if request is None:
-            self._rows.state[row.row_no] |= _SETTLED
+            self._rows.settle(row.row_no)
             return ()
         return self._engine.renderer.rungs(request)
 
@@ -118,12 +131,12 @@ class Pass:
         fresh = not own and not any(r.key in tried for r in requests) and not state[row.row_no] & _ASKED
         again = settler.on_stored(row, requests, stored, ask_failed=fresh, own=own)
         if again is None:
-            state[row.row_no] |= _SETTLED
+            self._rows.settle(row.row_no)
         elif (found := tried.get(again.key)) is not None and found.batches >= self._engine.max_attempts:
             failure, reason = found.failure or "timeout", found.reason or "none answered it in time"
             failure = failure if failure in FAILURES else "rejected"
             settler.on_fault(row, requests, again, stored, failure, f"{found.batches} batches: {reason}")
-            state[row.row_no] |= _SETTLED
+            self._rows.settle(row.row_no)
         else:
             await self._ask(row, again)
 
@@ -139,7 +152,8 @@ class Pass:
         """Put a request into the batch that is being filled for its model; hand that in first when it is full."""
         engine, model = self._engine, request.model
         self.waiting = True
-        if self._closed:
+        if self._closed or self._keep > 0:
+            self._keep -= 1
             self.left_over += 1
             return
         line = engine.desk.line(request)
