@@ -102,7 +102,9 @@ def _hooked(batched: batch_api.Engine, conductor: auto.Conductor, tally: Tally) 
     )
 
 
-def terms_of(pipeline: Pipeline, prices: PriceTable, due: Due, tally: Tally, history: tuple[float, ...] = ()) -> Terms:
+def terms_of(
+    pipeline: Pipeline, prices: PriceTable, deadline_at: float, reserve_s: float, history: tuple[float, ...] = ()
+) -> Terms:
     """What holds for the night: tiers that cost less than the standard one, the cheapest first."""
     settings = pipeline.settings
     model, standard = settings.request.model, prices.expected(settings.request.model, None, **_USUAL)

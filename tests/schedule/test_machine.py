@@ -149,16 +149,17 @@ def test_a_night_goes_on_where_it_stopped() -> None:
     assert late.closing
 
 
-@pytest.mark.parametrize(("by", "age", "is_"), [(600, 0, 5 / 7), (200, 0, 0.0), (inf, 0, 1.0), (1_000, 450, 0.5)])
-def test_the_chance_of_a_batch(by: float, age: float, is_: float) -> None:
-    history = (400.0, 400.0, 500.0, 500.0, 550.0)
-    if age:
-        assert schedule.chance(history, by, age) == pytest.approx(3.33 / (3 + 2), abs=0.01)
-    elif by < inf:
-        assert schedule.chance(history, by) == pytest.approx((is_ * 7 + (1 / 3 if by >= 600 else 0)) / 7)
-    else:
-        assert schedule.chance(history, by) == pytest.approx(1.0)
-    assert 0 < schedule.chance((), 3_600) < 1
+def test_the_chance_of_a_batch() -> None:
+    history = (400.0, 400.0, 500.0, 500.0, 550.0, inf)
+    chances = [schedule.chance(history, by) for by in (0, 100, 450, 900, 3_600, 86_400, inf)]
+    assert chances == sorted(chances)
+    assert chances[0] == 0
+    assert chances[1] < 0.01
+    assert chances[-1] == pytest.approx(1 - (1 + 1 / 3) / 8)  # the infinite one, and that of what is assumed
+    late = schedule.chance(history, 1_000, 900)
+    assert late < schedule.chance(history, 1_000, 450) < schedule.chance(history, 1_000)
+    assert schedule.chance(history, 900, 900) == 0
+    assert 0.3 < schedule.chance((), 3_600) < 0.6
 
 
 MOMENTS = st.floats(0, 9 * HOUR, allow_nan=False)
