@@ -158,7 +158,7 @@ def test_a_cluster_of_its_own_leaves_nothing_behind_and_tells_nobody(shell: Shel
     try:
         process = start(shell, server, 200, "--json")
         until(lambda: server.account.total.requests > 50)
-        (folder,) = temporary.glob("llmbatch-ray-*")
+        (folder,) = temporary.glob("llmb-ray-*")
         assert folder.stat().st_mode & 0o077 == 0
         assert {address for pid in family(process.pid) for address in listening(pid)} <= LOOPBACK
         process.kill()
@@ -172,7 +172,7 @@ def test_a_cluster_of_its_own_leaves_nothing_behind_and_tells_nobody(shell: Shel
         assert found.stdout == ""
         report = ended(shell, start(shell, server, 200, "--json"))
         assert report["rows"]["pending"] == 0
-        assert list(temporary.glob("llmbatch-ray-*")) == []  # the second run's, and that of the killed one
+        assert list(temporary.glob("llmb-ray-*")) == []  # the second run's, and that of the killed one
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

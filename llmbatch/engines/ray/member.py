@@ -84,15 +84,17 @@ class Member:
         self._something.set()
 
     async def live(self) -> None:
-        """Talk and listen until the worker is lost; then give back what it had in hand. Raises Gone."""
-        talk = asyncio.create_task(self._talk())
+        """Talk and listen until the worker is lost. Raises Gone, or what else ended it."""
+        both = [asyncio.create_task(self._talk()), asyncio.create_task(self._listen())]
         try:
-            await self._listen()
+            ended, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            ended.pop().result()
         except TimeoutError:
             raise Gone(f"silent for {_SILENT_S:.0f} s") from None
         finally:
-            talk.cancel()
-            await asyncio.wait((talk,))
+            for each in both:
+                each.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
 
     def kill(self) -> None:
         """End the worker now."""
@@ -123,10 +125,7 @@ class Member:
             for _, call in said:
                 if call is not None:
                     call.told = True
-            try:
-                await self._link.tell([message for message, _ in said])
-            except Gone:
-                return  # who listens hears of it too
+            await self._link.tell([message for message, _ in said])
 
     async def _listen(self) -> None:
         while True:
