@@ -85,6 +85,7 @@ bench-quality: $(READY) ## how often the comparison of nights cries wolf, and ho
 
 bench-compare: $(READY) ## how often compare names the right model, and how often it certifies a bad one (10 minutes)
 	@$(BIN)/python -m tests.bench.compare
+	@$(BIN)/python -m tests.campaign.compare
 
 bench-ladder: $(READY) ## what a ladder costs and how good it is, beside the simulator's account; whether its verdict is right
 	@$(BIN)/python -m tests.bench.ladder

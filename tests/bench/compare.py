@@ -1,8 +1,7 @@
 """How often `llmbatch compare` names the right model, and how often it certifies one that is not good enough.
 
-The decision, which is a pure function, is tried thousands of times; the whole command a hundred times in each of two
-worlds, with a ledger of its own each time, against a simulator that plays a small, a middle and a large model with set
-error rates, over HTTP.
+The decision is a pure function of scores and prices, and is tried thousands of times. `python -m tests.campaign.compare`
+tries the whole command.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import time
 from collections.abc import Mapping
 
 from llmbatch.grade.stats import clopper_pearson
-from tests.candidates.nights import trials
 from tests.candidates.worlds import NONE_FIT, THREE, Truth, below, named, partly, right, trial
 
 TARGET = 0.9
@@ -44,23 +42,10 @@ def decisions(
     return share(f"{name}: one below target certified", false, trials, "<= 5 %", false <= 0.05 * trials) and fine
 
 
-def over_http(name: str, trials_wanted: int, world: Mapping[str, Truth], best: str | None) -> bool:
-    """The whole command on so many seeds, for models of the world's quality and price."""
-    found = trials(trials_wanted, world, TARGET)
-    hits, false = sum(one.named == best for one in found), sum(one.wrong for one in found)
-    wanted = 0.95 * trials_wanted
-    fine = best is None or share(f"{name}: right one named", hits, trials_wanted, ">= 95 %", hits >= wanted)
-    worst = 0.05 * trials_wanted
-    fine &= share(f"{name}: one below target certified", false, trials_wanted, "<= 5 %", false <= worst)
-    print(f"{'':<66}{sum(one.cpu_s for one in found) / trials_wanted:>6.1f} s of CPU a trial")
-    return fine
-
-
 def main() -> int:
     """Measure, print, and exit 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=2_000, help="of the decision; bets are tried a tenth as often")
-    parser.add_argument("--over-http", type=int, default=100, help="of the whole command, in two worlds")
     asked = parser.parse_args()
     began, number = time.monotonic(), asked.trials
     close = {"small": right(0.88, 0.1), "middle": right(0.97, 0.5), "large": right(0.995, 5.0)}
@@ -73,8 +58,6 @@ def main() -> int:
     fine &= decisions("ten of 89.9 % right, 300 rows, target 90 %", _many(10), None, number, 300)
     fine &= decisions("scores 0, 1/2, 1; means 85 %, 95 %; 600 rows", graded, "middle", number // 10, 600, whole=False)
     fine &= decisions("scores 0, 1/2, 1; means 89.5 %, 89.9 %; 600 rows", unfit, None, number // 10, 600, whole=False)
-    fine &= over_http("the command, 88 %, 98 %, 99.5 % right, target 90 %", asked.over_http, THREE, "middle")
-    fine &= over_http("the command, three of 89.9 % right, target 90 %", asked.over_http, NONE_FIT, None)
     print(f"{time.monotonic() - began:.0f} s")
     return 0 if fine else 1
 

@@ -77,11 +77,11 @@ def _folder() -> Iterator[Path]:
             os.chdir(here)
 
 
-def trials(number: int, world: Mapping[str, Truth], target: float, jobs: int = 2) -> list[Trial]:
+def trials(number: int, world: Mapping[str, Truth], target: float, jobs: int = 2) -> Iterator[Trial]:
     """So many comparisons, in processes of their own."""
     plain = {name: Truth(truth.quality, truth.price, _nothing) for name, truth in world.items()}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(partial(trial, world=plain, target=target), range(number)))
+        yield from pool.map(partial(trial, world=plain, target=target), range(number))
 
 
 def _nothing(_: object) -> float:
