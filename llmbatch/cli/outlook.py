@@ -154,7 +154,7 @@ class Outlook:
     def _sighted(self, seen: preview.Seen) -> Sighted:
         column = self.night.pipeline.settings.input.id
         name = row_id(seen.row, column) if column is not None and seen.row.problem is None else None
-        return Sighted(name, seen.request.key if seen.request else None, seen.kind)
+        return Sighted(name, seen.key, seen.kind)
 
     def _left(self, con: duckdb.DuckDBPyConnection, run: Run) -> float | None:
         settings = self.night.pipeline.settings

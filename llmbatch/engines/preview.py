@@ -28,6 +28,7 @@ class Seen:
     kind: str
     request: Request | None
     rung: int = 0  #: which model that is
+    key: str | None = None  #: of the request to the first model
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ class Preview:
         if row.problem is not None:
             return Seen(row, SKIPPED, None)
         try:
-            return Seen(row, NEW, self.renderer.request(self.renderer.fit(row)))
+            request = self.renderer.request(self.renderer.fit(row))
+            return Seen(row, NEW, request, key=request.key)
         except RenderError as error:
             return Seen(row, TOO_LONG if error.failure == "too_long" else FAILED, None)
 
@@ -90,7 +92,7 @@ class Preview:
             return seen
         at = standing(seen.row, requests, stored, Rules(self.judge, self.max_attempts, self._asks_again))
         kind = REASKED if at.ask is not None else REUSED if at.failure is None else FAILED
-        return Seen(seen.row, kind, at.request, requests.index(at.request))
+        return Seen(seen.row, kind, at.request, requests.index(at.request), seen.key)
 
     def _asks_again(self, failure: str | None) -> bool:
         return self.retry_failed is not None and (not self.retry_failed or failure in self.retry_failed)

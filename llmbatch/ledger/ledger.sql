@@ -280,7 +280,10 @@ insert into sighted select unnest(?::varchar[]), from_hex(nullif(unnest(string_s
 select kind, count(*), count(distinct key) from sighted group by kind;
 
 -- name: sighted_changes_by_id
-with before as (select row_id, key from outcomes where run_no = $before and row_id is not null),
+-- Here and below a row of a ladder is compared by its request to the first model, wherever it ended.
+with before as (select o.row_id, coalesce(c.key, o.key) as key from outcomes o
+             left join climbs c on c.run_no = o.run_no and c.row_no = o.row_no and c.rung = 0
+             where o.run_no = $before and o.row_id is not null),
      now as (select row_id, key from sighted where row_id is not null)
 select count(*) filter (where b.row_id is null),
        count(*) filter (where n.row_id is not null and b.row_id is not null and n.key is distinct from b.key
@@ -289,14 +292,20 @@ select count(*) filter (where b.row_id is null),
 from now n full join before b using (row_id);
 
 -- name: sighted_changes_by_key
-with before as (select distinct key from outcomes where run_no = $before and key is not null),
+with before as (select distinct coalesce(c.key, o.key) as key from outcomes o
+             left join climbs c on c.run_no = o.run_no and c.row_no = o.row_no and c.rung = 0
+             where o.run_no = $before and o.key is not null),
      now as (select distinct key from sighted where key is not null)
 select count(*) filter (where b.key is null), null, count(*) filter (where n.key is null)
 from now n full join before b on n.key = b.key;
 
 -- name: changes_by_id
-with now as (select row_id, key from outcomes where run_no = $now and row_id is not null),
-     before as (select row_id, key from outcomes where run_no = $before and row_id is not null)
+with now as (select o.row_id, coalesce(c.key, o.key) as key from outcomes o
+             left join climbs c on c.run_no = o.run_no and c.row_no = o.row_no and c.rung = 0
+             where o.run_no = $now and o.row_id is not null),
+     before as (select o.row_id, coalesce(c.key, o.key) as key from outcomes o
+             left join climbs c on c.run_no = o.run_no and c.row_no = o.row_no and c.rung = 0
+             where o.run_no = $before and o.row_id is not null)
 select count(*) filter (where b.row_id is null),
        count(*) filter (where n.row_id is not null and b.row_id is not null and n.key is distinct from b.key
                         and n.key is not null),
@@ -304,8 +313,12 @@ select count(*) filter (where b.row_id is null),
 from now n full join before b using (row_id);
 
 -- name: changes_by_key
-with now as (select distinct key from outcomes where run_no = $now and key is not null),
-     before as (select distinct key from outcomes where run_no = $before and key is not null)
+with now as (select distinct coalesce(c.key, o.key) as key from outcomes o
+             left join climbs c on c.run_no = o.run_no and c.row_no = o.row_no and c.rung = 0
+             where o.run_no = $now and o.key is not null),
+     before as (select distinct coalesce(c.key, o.key) as key from outcomes o
+             left join climbs c on c.run_no = o.run_no and c.row_no = o.row_no and c.rung = 0
+             where o.run_no = $before and o.key is not null)
 select count(*) filter (where b.key is null), null, count(*) filter (where n.key is null)
 from now n full join before b on n.key = b.key;
 

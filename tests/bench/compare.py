@@ -1,7 +1,7 @@
 """How often `llmbatch compare` names the right model, and how often it certifies one that is not good enough.
 
-The decision is a pure function of scores and prices, and is tried thousands of times. `python -m tests.campaign.compare`
-tries the whole command.
+The decision is a pure function of scores and prices, and is tried thousands of times.
+`python -m tests.campaign.compare` tries the whole command.
 """
 
 from __future__ import annotations

@@ -80,14 +80,18 @@ def test_rows_climb_once_and_a_second_night_pays_for_nothing(ladder: Shell, serv
     again = night(shell, server)
     assert (again["attempts"]["sent"], again["rows"]["reused"]) == (0, 200)
     assert again["changes"] == {"reused": 200, "new": 0, "changed": 0, "gone": 0}
-    alone = night(
-        shell, server, "--model", "small", expect=3
-    )  # some stay invalid; a rung has the keys of its model alone
+    lower = night(shell, server, "--set", "quality.graders.clean.climb_below=0.0")  # wrong answers serve now
+    assert (lower["attempts"]["sent"], lower["changes"]["changed"]) == (0, 0)
+    invalid = lower["ladder"]["rungs"][0]["climbed"]
+    assert 0 < invalid < by_model["large"]
+    assert night(shell, server)["changes"] == {"reused": 200, "new": 0, "changed": 0, "gone": 0}
+    # a rung has the keys of its model alone, whose invalid rows stay so
+    alone = night(shell, server, "--model", "small", expect=3)
     assert (alone["attempts"]["sent"], alone["model"]) == (0, "small")
     with duckdb.connect(str(shell.folder / ".llmbatch/label.duckdb"), read_only=True) as con:
         climbs = con.execute("select run_no, count(*) from climbs group by all order by all").fetchall()
         models = con.execute("select model from prompt_versions order by all").fetchall()
-    assert climbs == [(1, by_model["large"]), (2, by_model["large"])]
+    assert climbs == [(n, invalid if n == 3 else by_model["large"]) for n in (1, 2, 3, 4)]
     assert models == [("large",), ("small",), ("small>large",)]
 
 
