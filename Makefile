@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: bench-batches campaign-batches help demo test test-all check format lint types campaign campaign-kill campaign-faults campaign-wal \
+.PHONY: bench-tiers bench-batches campaign-batches help demo test test-all check format lint types campaign campaign-kill campaign-faults campaign-wal \
 	campaign-budget campaign-plan bench bench-all bench-cpu \
 	bench-nights bench-start \
 	bench-flow bench-otel bench-quality bench-compare bench-ladder bench-scale audit lock build clean
@@ -89,6 +89,10 @@ bench-compare: $(READY) ## how often compare names the right model, and how ofte
 
 bench-ladder: $(READY) ## what a ladder costs and how good it is, beside the simulator's account; whether its verdict is right
 	@$(BIN)/python -m tests.bench.ladder
+
+bench-tiers: $(READY) ## 200 nights led by --tier auto, beside an oracle and other ways (3 minutes); some of them in earnest
+	@$(BIN)/python -m tests.bench.tiers
+	@$(BIN)/python -m tests.bench.tiers_in_earnest
 
 bench-batches: $(READY) ## 200,000 rows through provider batches: memory, speed, the queue of tokens
 	@$(BIN)/python -m tests.bench.batches

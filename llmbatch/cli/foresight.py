@@ -81,10 +81,10 @@ class Foresight:
 
 def planned_of(found: Sequence[Foresight]) -> reports.Planned | None:
     """For the report of a run: what the requests it sent were expected to use, of all models together."""
-    sent = [one for one in found if one.sizes.count and one.pipeline.settings.limits.tier != "batch"]
+    sent = [one for one in found if one.sizes.count and one.pipeline.settings.limits.tier != "auto"]
     if not sent:
-        return None  # requests that go by batches are not in sizes
-    costs = [one.costs(one.worst_case.tier) for one in sent]
+        return None  # with tier auto nobody knows beforehand what goes at which price
+    costs = [one.costs(tier_of(one.pipeline, one.worst_case)) for one in sent]
     amounts = [cost.cost_usd for cost in costs if cost.cost_usd is not None]
     dollars = _dollars(planning.total(amounts)) if len(amounts) == len(costs) else None
     return reports.Planned(
@@ -94,6 +94,11 @@ def planned_of(found: Sequence[Foresight]) -> reports.Planned | None:
         cost_usd=dollars,
         basis="; ".join(dict.fromkeys(one.learned.basis for one in sent)),
     )
+
+
+def tier_of(pipeline: Pipeline, worst_case: WorstCase) -> str | None:
+    """The tier whose price a plan is made at."""
+    return "batch" if pipeline.settings.limits.tier == "batch" else worst_case.tier
 
 
 def _dollars(amount: Amount) -> reports.DollarRange:

@@ -126,6 +126,7 @@ async def batch_engine(
         retry_failed=engine.retry_failed,
         rehearsal=engine.rehearsal,
         watch=night.tally.told,
+        asked=wired.foreseen,
     )
 
 

@@ -70,6 +70,12 @@ class Wired:
         """What the requests that were sent were expected to use."""
         return planned_of([lane.foresight for lane in self.lanes if lane.foresight is not None])
 
+    def foreseen(self, request: Request) -> None:
+        """Take in the size of a request that goes by a batch."""
+        lane = next(lane for lane in self.lanes if lane.model == request.model)
+        if lane.foresight is not None:
+            lane.foresight.sizes.add(request)
+
     async def wrapped(self, ledger: Ledger, run: Run) -> tuple[Provider, Cuts]:
         """The provider inside its wrappers, and what cuts its calls short."""
         caps = await self.caps(ledger, run)

@@ -112,6 +112,8 @@ def test_handed_in_watched_cancelled_and_fetched(shell: Shell, serve: Serve) -> 
     shell.write("in.jsonl", tickets(ROWS))
     report = shell.run("--input", "in.jsonl", *FLAGS, "--detach", url=server.base_url)
     assert (report["status"], report["exit_code"], report["rows"]["pending"]) == ("waiting", 0, ROWS)
+    assert report["planned"]["calls"] == pytest.approx(ROWS, abs=5)
+    assert report["quality"] is None or report["quality"]["drift"] is None
     lines = shell.call("status", "label").stdout.splitlines()
     assert lines[0].startswith("label: waiting, 0 of 40 rows")
     assert ["25 requests" in lines[1], "15 requests" in lines[2]] == [True, True]

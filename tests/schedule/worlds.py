@@ -15,8 +15,7 @@ from llmbatch import schedule
 from llmbatch.schedule import BatchSeen, Offer, State, Terms
 from llmbatch.schedule.model import Tier
 
-_POLL_S = (5.0, 120.0)  #: first and longest pause between two looks at batches
-_MEASURED = 50  #: rows that are asked to see how fast live calls are
+_MEASURED = 0.01, 10, 50  #: part of the rows that are asked to see how fast live calls are; at least, at most
 _WRITTEN_PER_S = 20_000
 
 
@@ -41,6 +40,8 @@ class Night:
     error: float  #: of the measured speed
     usd: tuple[tuple[Tier, float], ...] = (("batch", 0.5), ("flex", 0.5))
     windows: tuple[tuple[float, float], ...] = ()  #: in which flex has capacity
+    cancel_s: float = 600.0  #: that the program allows for cancelling
+    poll_s: tuple[float, float] = (5.0, 120.0)  #: first and longest pause between two looks at batches
 
     @property
     def price(self) -> dict[str, float]:
@@ -55,7 +56,7 @@ class Night:
     @property
     def dt(self) -> float:
         """A step of the clock."""
-        return max(0.2, self.deadline_s / 8_000)
+        return max(0.05, self.deadline_s / 8_000)
 
     @property
     def rows_per_s(self) -> float:
@@ -85,7 +86,7 @@ class Night:
         """As the program would know them."""
         offers = tuple(Offer(tier, usd) for tier, usd in sorted(self.usd, key=lambda pair: pair[1]))
         reserve = 2.5 + self.rows / _WRITTEN_PER_S + 2 * self.dt
-        return Terms(self.deadline_s, offers, 1.0, 600.0, min(reserve, self.deadline_s / 4), self.history)
+        return Terms(self.deadline_s, offers, 1.0, self.cancel_s, min(reserve, self.deadline_s / 4), self.history)
 
 
 def draw(seed: int) -> Night:
@@ -252,8 +253,9 @@ def auto(night: Night) -> tuple[World, State]:
         night.terms(), 0.0, world.rows_left, speed=None if night.known is None else night.known * night.rows_per_s
     )
     if state.measuring:
-        world.at += 2.0
-        some = min(_MEASURED, world.rows_left)
+        world.at += min(2.0, night.deadline_s / 50)
+        part, least, most = _MEASURED
+        some = min(most, max(least, round(world.rows_left * part)), world.rows_left)
         world.at += some / night.speed
         world.pay(some * (1 + night.reasked), "flex" if state.tier == "flex" and night.has_flex(0.0) else "standard")
         if state.tier == "flex":
@@ -286,10 +288,10 @@ def _by_batches(world: World, state: State) -> State:
         if state.tier != "batch":
             return state
     world.hand_in()
-    pause = _POLL_S[0]
+    pause = world.night.poll_s[0]
     while True:
         world.at = min(world.at + pause, max(schedule.wake_at(state), world.at + 0.5))
-        pause = min(pause * 1.5, _POLL_S[1])
+        pause = min(pause * 1.5, world.night.poll_s[1])
         took = world.collect()
         state = schedule.step(state, schedule.BatchesSeen(world.at, world.rows_left, world.seen(), took))
         if took or state.closing or state.tier != "batch" or not world.left or world.at >= world.night.deadline_s:

@@ -77,6 +77,7 @@ class Engine:
     retry_failed: frozenset[str] | None = None
     rehearsal: bool = True
     watch: Callable[[tuple[BatchState, ...]], None] = lambda _: None  #: told how the batches stand
+    asked: Callable[[Request], None] = lambda _: None  #: told each request that is asked for the first time
     flight: Flight = field(default_factory=Flight)
     ended: Callable[[float], None] = lambda _: None  #: told the seconds that a batch took; infinite: it was not done
     another: Callable[[int], None] | None = None  #: told, before a further batch, how many rows are left; may halt

@@ -165,6 +165,8 @@ class Pass:
         if self._closed:
             self.left_over += 1
             return
+        if not self._rows.state[row.row_no] & _ASKED and not request.attempts_used:
+            engine.asked(request)
         self._rows.state[row.row_no] |= _ASKED
         self._just_asked.add(request.key)
         await self._fills.setdefault(model, Fill(engine.ledger)).add(asked)
