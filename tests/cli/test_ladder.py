@@ -157,6 +157,10 @@ def test_a_broken_ladder_is_a_mistake(ladder: Shell, capfd: pytest.CaptureFixtur
         path.write_text(text.replace('ladder = ["small", "large"]', told))
         assert main(["check", "label"]) == 2
         assert words in capfd.readouterr().err
+    path.write_text(text)
+    rows(ladder, 1)
+    assert main(["run", "label", "-i", "in.jsonl", "--engine", "ray", "--base-url", "http://127.0.0.1:9/v1"]) == 2
+    assert "--engine ray asks one model" in capfd.readouterr().err
     path.write_text(text.replace("climb_below = 1.0", "").replace('gold = "gold"', 'gold = "gold"\nclimb_below = 0.5'))
     assert main(["check", "label"]) == 2
     assert "climb_below needs a grader that grades a row at once" in capfd.readouterr().err
