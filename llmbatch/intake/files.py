@@ -22,9 +22,10 @@ from llmbatch.intake.message import Fate, Message, Settlement
 from llmbatch.intake.results import ID_COLUMN
 
 _PART = ".part"
-_TAIL = 16 * 2**20  #: bytes at a file's end that are looked through: far more than can be unacknowledged
+_TAIL = 4 * 2**20  #: bytes at a file's end that are looked through: more than can be unacknowledged
 _RECENT_S = 6 * 3600.0  #: files that were written to more recently are looked through
-_MOST_FILES = 16
+_MOST_FILES = 8
+_FRESH_S = 1.0  #: what was read of a file that grows holds for so long
 
 
 class Written(NamedTuple):
@@ -32,6 +33,14 @@ class Written(NamedTuple):
 
     dead: bool
     reason: str | None
+
+
+class _Tail(NamedTuple):
+    """What the end of a file says, and when it was read."""
+
+    size: int
+    read_at: float
+    lines: dict[str, Written]
 
 
 class Files:
@@ -48,7 +57,7 @@ class Files:
         self._path = folder
         self._size, self._opened_at = 0, 0.0
         self._unsure: dict[str, Written] = {}  # not known to be acknowledged
-        self._tails: dict[Path, tuple[int, dict[str, Written]]] = {}
+        self._tails: dict[Path, _Tail] = {}
 
     def open(self) -> None:
         """Close what killed workers left open. Raises StorageError."""
@@ -130,16 +139,16 @@ class Files:
                 found.append((stat.st_mtime, path, stat.st_size))
         newest = sorted(found, reverse=True)[:_MOST_FILES]
         self._tails = {path: self._tail(path, size) for _, path, size in newest}
-        return [lines for _, lines in self._tails.values()]
+        return [tail.lines for tail in self._tails.values()]
 
-    def _tail(self, path: Path, size: int) -> tuple[int, dict[str, Written]]:
-        known = self._tails.get(path)
-        if known is not None and known[0] == size:
+    def _tail(self, path: Path, size: int) -> _Tail:
+        known, now = self._tails.get(path), self._clock()
+        if known is not None and (known.size == size or now - known.read_at < _FRESH_S):
             return known
         try:
-            return size, _lines(path)
+            return _Tail(size, now, _lines(path))
         except FileNotFoundError:
-            return size, {}
+            return _Tail(size, now, {})
 
 
 def _lines(path: Path) -> dict[str, Written]:

@@ -102,7 +102,8 @@ def campaign(name: str, messages: int, kills: int) -> Figures:
         simulator = stack.enter_context(serving(Scenario(latency=Latency(median_ms=50))))
         began = time.monotonic()
         shell.write("rows.jsonl", tickets(messages))
-        shell.call("enqueue", "label", "--input", "rows.jsonl", "--queue", QUEUES.rows, "--create")
+        entering = shell.start("enqueue", "label", "--input", "rows.jsonl", "--queue", QUEUES.rows, "--create")
+        assert entering.wait() == 0, entering.stderr
         broker = open_broker(address_of(shell.env["LLMBATCH_BROKER"]), QUEUES, lease_s=LEASE_S, create=True)
         broker.connect()
         broker.send([("no-json", NO_JSON), (DEADLY, orjson.dumps({"id": DEADLY, "text": "ends its judge"}))])

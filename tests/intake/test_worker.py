@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
+from llmbatch.intake import Queues
 from llmbatch.simulator import Scenario
 from llmbatch.simulator.scenario import Latency
 from tests.cli.conftest import Serve, Shell, tickets
@@ -112,6 +113,40 @@ def test_a_killed_worker_loses_nothing_and_pays_twice_for_what_was_in_flight(des
     assert desk.dead() == [NOT_JSON]
     sent = _sent(desk)
     assert 80 <= sent <= 80 + KILLS * 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["amqp", "redis"], indirect=True)
+def test_a_killed_worker_replies_once(desk: Desk) -> None:
+    replies = Queues(f"{desk.queues.rows}-replies", "unused")
+    desk.enqueue(tickets(200))
+    for _ in range(3):
+        process = desk.shell.start(*desk.words("--concurrency", "16", "--replies", replies.rows))
+        _until(lambda: process.poll() is not None or _answers(desk) > 0, 60)  # noqa: B023
+        time.sleep(0.3)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    desk.work("--replies", replies.rows)
+    found = [orjson.loads(body)["id"] for body in _taken(desk, replies)]
+    assert Counter(found) == Counter(row["id"] for row in tickets(200))
+
+
+def _answers(desk: Desk) -> int:
+    """Of the run that is under way."""
+    status = desk.shell.folder / ".llmbatch/label-worker.status.json"
+    facts: dict[str, Any] = orjson.loads(status.read_bytes()) if status.exists() else {"state": "none"}
+    return int(facts["rows"]["done"]) if facts["state"] == "running" else 0
+
+
+def _taken(desk: Desk, replies: Queues) -> list[bytes]:
+    if desk.place.kind != "redis":
+        return desk.place.drained(replies, replies.rows)
+    import redis
+
+    client: Any = redis.Redis.from_url(desk.place.url)
+    found = [fields[b"result"] for _, fields in client.xrange(replies.rows)]
+    client.close()
+    return found
 
 
 def _sent(desk: Desk) -> int:
