@@ -79,7 +79,7 @@ bench-flow: $(READY) ## limits, retries and outages, beside a plain SDK loop wit
 bench-otel: $(READY) ## what --otel costs an attempt
 	@$(BIN)/python -m tests.bench.telemetry
 
-bench-quality: $(READY) ## how often the comparison of nights cries wolf, and how often it sees a fall (30 minutes)
+bench-quality: $(READY) ## how often the comparison of nights errs, and whether a judge's range holds the truth (10 minutes)
 	@$(BIN)/python -m tests.bench.quality
 	@$(BIN)/python -m tests.bench.judges
 

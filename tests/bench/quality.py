@@ -3,7 +3,7 @@
 A night has 2,000 newly answered rows, drawn from two large profiles, of answers that are all right and of answers
 that are all wrong: 20,000 rows each, whose replies went through ``Gathered.judged`` and ``Gathered.take`` as in a run,
 with a grader or two, failures by class, a list of tags, lengths, tokens, latency, language. Each night goes through
-``compare`` with the fourteen before it.
+``compare`` with fourteen others before it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import math
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import islice
+from itertools import count, islice
 from typing import Any, TypeVar
 
 from llmbatch.grade.canary import Canary, canary
@@ -35,7 +35,6 @@ TWO = QualitySettings(graders={**ONE.graders, "length": GraderSettings(kind="len
 TRAILING = ONE.trailing
 T = TypeVar("T")
 _INVALID = 0.02  #: first replies that are
-_MANY = 20_000  #: rows of a profile that nights are drawn from
 _SMALL = 60  #: expected count up to which a binomial number is drawn one by one
 _LANGUAGES = ("the bill is wrong and we want it back", "die Rechnung ist falsch und wir wollen das nicht")
 
@@ -47,6 +46,8 @@ class World:
     right: float = 0.9  #: share of valid outputs that agree with gold
     wobble: float = 0.0  #: standard deviation of ``right`` from night to night
     rows: int = 2_000
+    of: int = 20_000  #: rows of the profiles that they are drawn from
+    nights: int = 300  #: from which those before are drawn, so that no unlucky fortnight decides a line
     settings: QualitySettings = ONE
     natural: float | None = None  #: share of gold rows that are right by nature; else as ``right``
     gold: int = 0  #: gold rows that are asked every night
@@ -58,17 +59,18 @@ def night(world: World, number: int, rng: random.Random) -> Past:
     right = min(1.0, max(0.0, rng.gauss(world.right, world.wobble))) if world.wobble else world.right
     rows = drawn(world.rows, right, rng)
     two = len(world.settings.graders) > 1
-    parts = [_night_of(_whole(share, two), of, rng) for share, of in ((1.0, rows), (0.0, world.rows - rows))]
+    of = ((1.0, rows), (0.0, world.rows - rows))
+    parts = [_night_of(_whole(share, two, world.of), part, part / world.of, rng) for share, part in of]
     return Past(f"night-{number}", pooled(parts), Signature("v1", "m-1", "simulated"), _canary(world, right, rng))
 
 
 @cache
-def _whole(right: float, two: bool) -> Profile:
+def _whole(right: float, two: bool, many: int) -> Profile:
     """What many rows come to, one by one, as a run gathers them."""
     settings, rng = TWO if two else ONE, random.Random(right)
     gathered = Gathered(graders(settings.graders, None), settings, closed_lists(SCHEMA))
     rates = Rates(fresh=1.0, whole=1.0, language=1.0)
-    for _ in range(_MANY):
+    for _ in range(many):
         verdict = _verdict(right, rng)
         gathered.judged(_reply(rng), verdict)
         row = {"text": _LANGUAGES[rng.random() < 0.2] * rng.randint(1, 8), "gold": True}
@@ -77,9 +79,8 @@ def _whole(right: float, two: bool) -> Profile:
     return gathered.profile()
 
 
-def _night_of(whole: Profile, rows: int, rng: random.Random) -> Profile:
-    """So many rows of a large profile's, each part drawn by itself."""
-    part = rows / _MANY
+def _night_of(whole: Profile, rows: int, part: float, rng: random.Random) -> Profile:
+    """So many rows, which are that part of a large profile's; each of its parts drawn by itself."""
     rates = {name: _of(rate, drawn(round(rate.of * part), rate.share, rng), part) for name, rate in whole.rates.items()}
     mixes = {name: _mix(mix, round(mix.of * part), rng) for name, mix in whole.mixes.items()}
     scores = {name: _split(counts, rows, rng) for name, counts in whole.scores.items()}
@@ -87,22 +88,22 @@ def _night_of(whole: Profile, rows: int, rng: random.Random) -> Profile:
     return Profile(rows, rates, scores, mixes, spreads)
 
 
-def _of(rate: Rate, count: int, part: float) -> Rate:
-    return Rate(count, round(rate.of * part))
+def _of(rate: Rate, found: int, part: float) -> Rate:
+    return Rate(found, round(rate.of * part))
 
 
 def _mix(mix: Mix, rows: int, rng: random.Random) -> Mix:
     """Rows by value; a row may have several, so each value is drawn by itself."""
-    return Mix(rows, {value: drawn(rows, count / mix.of, rng) for value, count in mix.counts.items()})
+    return Mix(rows, {value: drawn(rows, size / mix.of, rng) for value, size in mix.counts.items()})
 
 
 def _split(counts: Mapping[T, int], rows: int, rng: random.Random) -> dict[T, int]:
     """So many rows over buckets, one bucket after the other."""
     left, weight, found = rows, sum(counts.values()), {}
-    for bucket, count in counts.items():
-        found[bucket] = drawn(left, count / weight, rng)
-        left, weight = left - found[bucket], weight - count
-    return {bucket: count for bucket, count in found.items() if count}
+    for bucket, size in counts.items():
+        found[bucket] = drawn(left, size / weight, rng)
+        left, weight = left - found[bucket], weight - size
+    return {bucket: size for bucket, size in found.items() if size}
 
 
 def drawn(rows: int, share: float, rng: random.Random) -> int:
@@ -117,10 +118,10 @@ def _rare(rows: int, share: float, rng: random.Random) -> int:
     """By the gaps between one and the next."""
     if share <= 0:
         return 0
-    at, count = 0, 0
+    at, found = 0, 0
     while (at := at + 1 + int(math.log(1 - rng.random()) / math.log1p(-share))) <= rows:
-        count += 1
-    return count
+        found += 1
+    return found
 
 
 def _canary(world: World, right: float, rng: random.Random) -> Canary | None:
@@ -156,12 +157,20 @@ def _reply(rng: random.Random) -> Reply:
 
 
 def comparisons(world: World, fallen: World | None, seed: int) -> Iterator[Drift]:
-    """Nights that follow each other, each held against the fourteen before; or ``fallen`` ones in their place."""
-    rng, past = random.Random(seed), [night(world, n, random.Random(f"{seed}/{n}")) for n in range(TRAILING)]
-    for number in range(TRAILING, sys.maxsize):
+    """Nights of a world, or ``fallen`` ones in their place, each held against fourteen that are drawn from many."""
+    rng, many = random.Random(seed), _many(world, seed)
+    for number in count():
         tonight = night(fallen or world, number, rng)
-        yield compare(tonight, past[::-1], trailing=TRAILING, min_change=world.settings.min_change)
-        past = [*past[1:], tonight if fallen is None else night(world, number, rng)]
+        yield _compare(world, tonight, rng.sample(many, TRAILING))
+
+
+def _many(world: World, seed: int) -> tuple[Past, ...]:
+    rng = random.Random(f"{seed}/many")
+    return tuple(night(world, number, rng) for number in range(world.nights))
+
+
+def _compare(world: World, tonight: Past, before: Sequence[Past]) -> Drift:
+    return compare(tonight, before[:TRAILING], trailing=TRAILING, min_change=world.settings.min_change)
 
 
 def measure(name: str, found: list[bool], target: str, met: Any) -> bool:
@@ -187,14 +196,11 @@ def fell(drift: Drift) -> bool:
 
 def in_two_nights(world: World, fallen: World, seed: int) -> Iterator[bool]:
     """Of falls that last: whether the first or the second night after it shows it."""
-    rng, past = random.Random(seed), [night(world, n, random.Random(f"{seed}/{n}")) for n in range(TRAILING)]
-    for number in range(TRAILING, sys.maxsize, 2):
-        first, second = night(fallen, number, rng), night(fallen, number + 1, rng)
-        yield any(
-            fell(compare(tonight, before[::-1][:TRAILING], trailing=TRAILING, min_change=world.settings.min_change))
-            for tonight, before in ((first, past), (second, [*past, first]))
-        )
-        past = [*past[1:], night(world, number, rng)]
+    rng, many = random.Random(seed), _many(world, seed)
+    for number in count():
+        before = rng.sample(many, TRAILING)
+        first, second = night(fallen, number, rng), night(fallen, number, rng)
+        yield fell(_compare(world, first, before)) or fell(_compare(world, second, [first, *before]))
 
 
 def gold_fell(drift: Drift) -> bool:

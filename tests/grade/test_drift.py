@@ -120,7 +120,7 @@ def test_what_would_have_been_seen_is_said() -> None:
 
 def test_the_bench_in_short() -> None:
     """Row by row through gather and compare: quiet under no change, and a fall of ten points is always seen."""
-    quiet = World(rows=100)
+    quiet = World(rows=100, of=1_000, nights=30)
     assert sum(map(any_move, islice(comparisons(quiet, None, 1), 8))) == 0
     fallen = replace(quiet, right=0.65)
     assert sum(map(fell, islice(comparisons(quiet, fallen, 1), 4))) == 4
