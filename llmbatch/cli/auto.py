@@ -66,7 +66,7 @@ async def _auto(night: Night, engine: live.Engine, wired: Wired, batched: batch_
             caps.held = batched.flight.worst_usd if on else Decimal(0)
 
     def terms() -> Terms:
-        return terms_of(pipeline, wired.prices, due.at, _reserve_s(night.tally, given_s), tuple(history))
+        return terms_of(pipeline, wired.prices, due.at, reserve_s(night.tally, given_s), tuple(history))
 
     async def keep(state: State) -> None:
         await schedules.keep(ledger, run, due, state)
@@ -123,7 +123,7 @@ def terms_of(
     )
 
 
-def _reserve_s(tally: Tally, given_s: float) -> float:
+def reserve_s(tally: Tally, given_s: float) -> float:
     """Seconds before the deadline, of so many given, that no call is planned for.
 
     In them nothing new is sent; before them is what it takes to see that it is time, and to wait out a 429 then.
@@ -148,4 +148,4 @@ def _speed(wired: Wired, tally: Tally, given_s: float) -> tuple[float, float] | 
         calls.append(limits.requests_per_minute / 60)
     if limits.tokens_per_minute and tokens:
         calls.append(limits.tokens_per_minute / 60 / tokens)
-    return min(calls) / a_row, _reserve_s(tally, given_s)
+    return min(calls) / a_row, reserve_s(tally, given_s)

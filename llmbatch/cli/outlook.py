@@ -19,11 +19,12 @@ import uvloop
 from llmbatch import ledger as ledgers
 from llmbatch import planning
 from llmbatch import report as reports
-from llmbatch.cli import ending
+from llmbatch.cli import ending, tiers
 from llmbatch.cli.gate import complain, dumped, shown
 from llmbatch.cli.make import usable
 from llmbatch.cli.night import Night, answer, checked
 from llmbatch.cli.order import Order
+from llmbatch.cli.outline import outline
 from llmbatch.cli.outside import Outside
 from llmbatch.cli.signals import Signals
 from llmbatch.cli.spending import WorstCase, caps_of, has_caps, refuse_unbounded
@@ -47,6 +48,7 @@ def look_ahead(order: Order, probe: int | None) -> int:
     outside = Outside(order)
     with Signals() as signals, ExitStack() as stack:
         pipeline, renderer = usable(order.pipeline, order.overrides, prices=order.prices)
+        tiers.refuse(order, pipeline)
         prices = prices_of(pipeline)
         worst_case = WorstCase(pipeline, prices)
         refuse_unbounded(pipeline.settings, worst_case, prices)
@@ -98,6 +100,7 @@ class Outlook:
         batch = pipeline.settings.limits.tier == "batch"
         tier = "batch" if batch else self.worst_case.tier or "standard"
         costs, ladder = view.costs(tier, rows.asked)
+        live = view.foresight.time(costs)
         return planning.Plan(
             pipeline=pipeline.name,
             prompt_version=pipeline.version,
@@ -110,12 +113,15 @@ class Outlook:
             cached_tokens=costs.cached_tokens,
             cost_usd=costs.cost_usd,
             tiers=_tiers(view, rows.asked),
-            time=planning.Time(None, "batch") if batch else view.foresight.time(costs),
+            time=planning.Time(None, "batch") if batch else live,
             basis=view.basis,
             price_source=self.prices.source(),
             budget_usd=self._left(con, run),
             earlier=view.foresight.earlier(),
             ladder=ladder,
+            schedule=outline(
+                con, pipeline, self.prices, self.night.order, rows.asked, view.foresight.time(costs).seconds
+            ),
         )
 
     def _look(self, con: duckdb.DuckDBPyConnection, view: View) -> tuple[Rows, Run]:
@@ -193,7 +199,7 @@ def _tiers(view: View, rows: int) -> tuple[TierCost, ...]:
 def _at_once(pipeline: Pipeline) -> Pipeline:
     """The pipeline with live calls: nobody waits a day for a probe."""
     settings = pipeline.settings
-    if settings.limits.tier != "batch":
+    if settings.limits.tier not in ("batch", "auto"):
         return pipeline
     limits = settings.limits.model_copy(update={"tier": "standard"})
     return replace(pipeline, settings=settings.model_copy(update={"limits": limits}))

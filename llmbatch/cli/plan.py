@@ -31,7 +31,8 @@ def plan(
     provider: flags.Provider = None,
     model: flags.Model = None,
     base_url: flags.BaseUrl = None,
-    tier: Annotated[Literal["standard", "flex", "batch"] | None, typer.Option(help="As of run.")] = None,
+    tier: Annotated[Literal["standard", "flex", "batch", "auto"] | None, typer.Option(help="As of run.")] = None,
+    deadline: Annotated[str | None, typer.Option(metavar="TIME", help="With --tier auto: how it would be met.")] = None,
     limit: flags.Limit = None,
     retry_failed: flags.RetryFailed = None,
     skip_bad_rows: flags.SkipBadRows = False,
@@ -54,6 +55,7 @@ def plan(
         limit=limit,
         retry_failed=retry_failed,
         skip_bad_rows=skip_bad_rows,
+        deadline=deadline,
         json=json,
     )
     refuse_paths(order)

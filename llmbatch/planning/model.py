@@ -89,6 +89,18 @@ class EarlierPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Outline:
+    """How a deadline would be met. Moments are ISO 8601, with the machine's offset; null where there is none."""
+
+    deadline: str
+    first: str  #: the tier that the rows would begin at
+    reason: str
+    batches_until: str | None  #: their last call, if nothing were done by then
+    flex_until: str | None  #: likewise
+    rows_per_s: float | None  #: that it rests on; null: it is measured first
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a run would do, use and cost."""
 
@@ -109,6 +121,7 @@ class Plan:
     budget_usd: float | None = None  #: what the tightest budget leaves
     probed: int = 0  #: rows that were asked for this plan
     earlier: tuple[EarlierPlan, ...] = field(default_factory=tuple)  #: newest first
+    schedule: Outline | None = None  #: with tier auto
     ladder: tuple[PlannedRung, ...] = ()  #: its models in their order
 
 

@@ -20,13 +20,20 @@ def time_of(calls: float, tokens: float, limits: LimitSettings, reports: Sequenc
         found = [rate for rate in (getattr(limits, name), _learned(reports, name)) if rate is not None]
         if found:
             spans[name] = amount / (min(found) * limits.share) * 60
-    sent = [(r["attempts"]["sent"], r["wall_s"]) for r in reports if r["attempts"]["sent"] >= _ENOUGH_CALLS]
+    sent = [
+        (r["attempts"]["sent"], r["wall_s"]) for r in reports if r["attempts"]["sent"] >= _ENOUGH_CALLS and _live(r)
+    ]
     if sent and (seconds := sum(wall for _, wall in sent)):
         spans["history"] = calls * seconds / sum(number for number, _ in sent)
     if not spans:
         return Time(None, None)
     by = max(spans, key=lambda name: spans[name])
     return Time(spans[by], by)
+
+
+def _live(report: dict[str, Any]) -> bool:
+    """Whether a run's time was that of its calls, and not of batches."""
+    return all(tier["tier"] != "batch" for tier in report["cost"].get("by_tier", ()))
 
 
 def _learned(reports: Sequence[dict[str, Any]], name: str) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from llmbatch.planning.model import Amount, Plan
+from llmbatch.planning.model import Amount, Outline, Plan
 
 _LABEL_WIDTH = 11
 
@@ -32,6 +32,8 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     yield from _dollars(plan)
     yield from _ladder(plan)
     yield "Time", _time(plan)
+    if plan.schedule is not None:
+        yield from _schedule(plan.schedule)
     yield "Rests on", plan.basis
     yield from _earlier(plan)
 
@@ -58,6 +60,14 @@ def _rows(plan: Plan) -> str:
 
 def _listing(counts: dict[str, int]) -> str:
     return ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
+
+
+def _schedule(outline: Outline) -> Iterator[tuple[str, str]]:
+    yield "Schedule", f"due {outline.deadline}; {outline.first} first: {outline.reason}"
+    if outline.batches_until is not None:
+        yield "", f"batches until {outline.batches_until} at the latest, if nothing is done by then"
+    if outline.flex_until is not None:
+        yield "", f"flex until {outline.flex_until} at the latest, then standard"
 
 
 def _tokens(amount: Amount) -> str:

@@ -146,3 +146,14 @@ def test_mistakes_are_refused_before_anything_is_sent(flags: tuple[str, ...], wo
     shell.write("in.jsonl", tickets(2))
     made = shell.call("run", "label", "--input", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", *flags, expect=2)
     assert words in made.stderr
+
+
+def test_a_plan_shows_the_schedule_beforehand(shell: Shell) -> None:
+    shell.write("in.jsonl", tickets(600))
+    line = ("plan", "label", "--input", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", *FLAGS, "--deadline", "8h")
+    unknown = orjson.loads(shell.call(*line, "--json").stdout)["schedule"]
+    assert (unknown["first"], unknown["rows_per_s"], unknown["batches_until"]) == ("flex", None, None)
+    words = shell.call(*line, "--set", "limits.requests_per_minute=60", *DEAR_FLEX).stdout
+    assert "batch first: none has been seen yet" in words
+    assert "batches until 20" in words
+    assert "at the latest, then standard" in words
