@@ -58,6 +58,7 @@ class Conductor:
         self.auto = auto
         self.twice = Twice(auto.live.observer)
         self.night = auto.batched(self)
+        auto.halt.listen(lambda _: auto.switch.end())  # else calls that wait for flex would keep a part from its end
         self.state: State | None = None
         self.waits = False  #: batches are out, and nobody waits for them
         self._doing = ""
@@ -200,7 +201,7 @@ class Conductor:
                 if (found := self.auto.speed()) is not None:
                     self._tell(schedule.Measured(self.auto.clock(), *found))
             self._tell(schedule.Tick(self.auto.clock(), self._left))
-            if self._doing == "live":
+            if self._doing == "live" and not self.auto.halt:
                 self._set_switch()
 
     def watched(self, states: tuple[BatchState, ...]) -> None:

@@ -38,17 +38,16 @@ class Switch:
         self._wake()
 
     @property
-    def over(self) -> bool:
-        """Whether calls that flex refuses are given up."""
-        return self._over
+    def waits(self) -> bool:
+        """Whether calls that flex refuses are made again."""
+        return self.flex and not self._over
 
     async def pause(self, seconds: float) -> bool:
         """Wait before the next try; whether something changed meanwhile."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
-                return True
-        return self._over
+        return not self.waits or self.fallback
 
     def _wake(self) -> None:
         self._changed.set()
@@ -82,7 +81,7 @@ class Switched:
                 refusals += 1
                 if switch.fallback:
                     self._refused.add(request.key)
-                elif not (switch.over or await switch.pause(backoff(min(refusals, _SLOWEST), self._rng))):
+                elif switch.waits and not await switch.pause(backoff(min(refusals, _SLOWEST), self._rng)):
                     continue
                 error.sent = False
                 raise
