@@ -170,7 +170,10 @@ def _refuse_unreachable(address: str) -> None:
         raise UsageError(words, hint=_ON_A_NODE) from None
 
 
-_ON_A_NODE = "run llmbatch on one of the cluster's machines, with --ray-address auto"
+_ON_A_NODE = (
+    "run llmbatch on one of the cluster's machines, with --ray-address auto, "
+    "and with RAY_AUTH_MODE=token if it wants a token"
+)
 
 
 @contextmanager
