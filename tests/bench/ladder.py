@@ -44,7 +44,20 @@ def night(shell: Shell, url: str, *args: str) -> dict[str, Any]:
     """One run in this process; its report.json."""
     with redirect_stdout(io.StringIO()):
         llmbatch(
-            ["run", "label", "-i", "in.jsonl", "--base-url", url, "--quiet", "--set", "limits.max_failed=100%", *args]
+            [
+                "run",
+                "label",
+                "-i",
+                "in.jsonl",
+                "--base-url",
+                url,
+                "--quiet",
+                "--set",
+                "limits.max_failed=100%",
+                "--set",
+                "limits.timeout_s=60",
+                *args,
+            ]
         )
     report: dict[str, Any] = orjson.loads((shell.folder / "results/label/report.json").read_bytes())
     return report

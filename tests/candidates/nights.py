@@ -47,7 +47,7 @@ def trial(seed: int, world: Mapping[str, Truth], target: float, sample: int = SA
         shell = Shell(folder)
         toml = shell.pipeline / "pipeline.toml"
         prices = "".join(f"\n[prices.{n}]\ninput = {t.price}\noutput = {t.price}\n" for n, t in world.items())
-        toml.write_text(toml.read_text() + GRADER + prices)
+        toml.write_text(toml.read_text().replace("timeout_s = 5", "timeout_s = 60") + GRADER + prices)
         shell.write("in.jsonl", [{"id": f"r{n}", "text": f"Ticket {n}", "gold": "simulated"} for n in range(ROWS)])
         wanted = ("--models", ",".join(world), "--min-quality", target, "--sample", sample, "--seed", seed)
         command = ("compare", "label", "-i", "in.jsonl", *wanted, "--base-url", server.base_url, "--json", "--quiet")

@@ -37,7 +37,12 @@ def scenario(*faults: Fault, **changes: Any) -> Scenario:
 def ladder(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
     """A pipeline with two models; runs are made in this process."""
     path = shell.pipeline / "pipeline.toml"
-    path.write_text(path.read_text().replace('model = "m-1"', 'ladder = ["small", "large"]') + LADDER)
+    path.write_text(
+        path.read_text()
+        .replace('model = "m-1"', 'ladder = ["small", "large"]')
+        .replace("timeout_s = 5", "timeout_s = 60")
+        + LADDER
+    )
     monkeypatch.chdir(shell.folder)
     for name in [name for name in os.environ if name.startswith(("OPENAI_", "AZURE_"))]:
         monkeypatch.delenv(name)
