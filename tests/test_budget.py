@@ -84,6 +84,23 @@ async def test_what_may_be_spent_is_stored_before_it_can_be() -> None:
     assert stored[-1] == b.spent == Decimal("0.09")
 
 
+async def test_what_the_batches_of_a_run_cost_is_in_its_draws() -> None:
+    """The ledger takes the run's bill, batches in it, off the last draw: the rest is what a kill left in flight."""
+    stored: list[Decimal] = []
+
+    async def store(usd: Decimal) -> None:
+        stored.append(usd)
+
+    caps = Caps([Cap(Decimal(10), Decimal(0))])
+    b = Budget(caps, worst_case=lambda _: Decimal(1), cost_of=lambda _, reply: reply.cost_usd, store=store)
+    await b.reserve(request(1))
+    caps.add(Decimal(4), by_batches=True)
+    caps.held = Decimal(2)
+    assert caps.left == 4
+    await b.reserve(request(1))
+    assert stored[-1] >= 4 + 2 + 2
+
+
 async def test_a_call_does_not_go_when_its_draw_cannot_be_stored() -> None:
     async def store(usd: Decimal) -> None:
         raise StorageError("disk full")
