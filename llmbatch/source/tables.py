@@ -15,13 +15,19 @@ _NULL = "__HIVE_DEFAULT_PARTITION__"  #: Hive's word for null
 
 
 def is_table(name: str) -> bool:
-    """``file.duckdb::table``."""
-    return MARK in name and not Path(name).exists()
+    """``file.duckdb::table``, and no file of that name."""
+    try:
+        return MARK in name and not Path(name).exists()
+    except OSError:  # no name that a file can have
+        return False
 
 
 def is_partitioned(path: Path) -> bool:
     """A folder with folders ``column=value`` in it."""
-    return path.is_dir() and any(child.is_dir() and "=" in child.name for child in path.iterdir())
+    try:
+        return path.is_dir() and any(child.is_dir() and "=" in child.name for child in path.iterdir())
+    except OSError:  # whoever opens it says why
+        return False
 
 
 def copy_table(name: str, target: Path) -> None:
