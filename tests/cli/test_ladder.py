@@ -171,6 +171,7 @@ def test_a_broken_ladder_is_a_mistake(ladder: Shell, capfd: pytest.CaptureFixtur
     assert "climb_below needs a grader that grades a row at once" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_budget_is_one_for_all_models(ladder: Shell, serve: Serve) -> None:
     shell, server = ladder, serve(scenario())
     rows(shell, 150)
@@ -182,6 +183,7 @@ def test_the_budget_is_one_for_all_models(ladder: Shell, serve: Serve) -> None:
     assert sums["large"].requests == sum(row["llmbatch_model"] == "large" for row in shell.results())
 
 
+@pytest.mark.slow
 def test_each_model_has_limits_of_its_own(ladder: Shell, serve: Serve) -> None:
     shell, server = ladder, serve(scenario(limits=Limits(requests_per_minute=60_000, per_model=True)))
     rows(shell, 60)
@@ -288,6 +290,7 @@ def test_killed_on_the_way_up_a_night_ends_as_an_unbroken_one(ladder: Shell, ser
     assert night(shell, server)["attempts"]["sent"] == 0
 
 
+@pytest.mark.slow
 def test_gc_keeps_what_a_climb_rests_on(ladder: Shell, serve: Serve) -> None:
     shell, server = ladder, serve(scenario())
     rows(shell, 60)
