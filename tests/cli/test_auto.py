@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from decimal import Decimal
 from typing import Any
@@ -93,10 +92,10 @@ def test_killed_the_same_command_goes_on_towards_the_same_deadline(moment: float
     seen_before(shell, server)
     shell.write("in.jsonl", tickets(100))
     line = ["run", "label", "--input", "in.jsonl", "--base-url", server.base_url, "--quiet", *FLAGS]
-    process = shell.start(*line, "--deadline", "30s", stdout=subprocess.DEVNULL)
+    process = shell.start(*line, "--deadline", "30s")
     time.sleep(moment)
     process.kill()
-    process.wait()
+    process.communicate()
     report = shell.run("--input", "in.jsonl", *FLAGS, "--deadline", "30s", url=server.base_url)
     assert report["wall_s"] < 30 - moment + 1
     assert decisions(report)[-1] == ("standard", False)
