@@ -1,6 +1,6 @@
 """What a deadline costs: 200 seeded nights under a virtual clock, led by --tier auto and by others::
 
-    python -m tests.bench.tiers [NIGHTS] [--verbose]
+    python -m tests.bench.tiers [NIGHTS [FIRST SEED]] [--verbose]
 
 Prints, for auto, an oracle that knew the future, always-live, always-flex and always-batch, the mean cost (as a part
 of what standard calls cost) and the share of the deadlines met, of those that pure live work could have met.
@@ -37,7 +37,8 @@ def tell(night: Night, state: State, paid: float, best: float) -> None:
 def main() -> None:
     """Run and print."""
     numbers = [word for word in sys.argv[1:] if word.isdigit()]
-    nights = [draw(seed) for seed in range(int(numbers[0]) if numbers else 200)]
+    count, first = (*map(int, numbers), *(200, 0)[len(numbers) :])
+    nights = [draw(seed) for seed in range(first, first + count)]
     feasible = [night for night in nights if night.live_makes_it]
     costs: dict[str, list[float]] = {name: [] for name in ("oracle", "auto", "standard", "flex", "batch")}
     met: dict[str, int] = dict.fromkeys(costs, 0)
