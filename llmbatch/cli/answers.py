@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import duckdb
@@ -21,15 +22,16 @@ _MOST_CHARS = 2 * 2**20  #: of their raw replies
 _VALID = frozenset({Status.DONE, Status.REUSED})
 
 
-def answered_rows(rows: Iterable[Row], con: duckdb.DuckDBPyConnection, run: Run) -> Iterator[tuple[Row, Answer]]:
+def answered_rows(rows: Iterable[Row], con: duckdb.DuckDBPyConnection, run: Run) -> Generator[tuple[Row, Answer]]:
     """The rows of a run's input, from its first on, each with how it ended.
 
-    Answers are read ahead in a thread that has the connection to itself meanwhile: DuckDB works on another core.
+    Answers are read ahead in a thread with a connection of its own: DuckDB works on another core. Close this before
+    ``con``, also when what is done with the rows fails.
     """
-    with ThreadPoolExecutor(1, "answers") as pool:
+    with closing(ledgers.second_connection(con)) as second, ThreadPoolExecutor(1, "answers") as pool:
 
         def read(low: int, size: int) -> Future[_Chunk]:
-            return pool.submit(_read, con, run, low, size)
+            return pool.submit(_read, second, run, low, size)
 
         chunk = _Chunk(0, 0, {})
         ahead = read(0, _FIRST_ANSWERS)

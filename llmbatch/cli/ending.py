@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,8 @@ def _results(night: Night, answered: Answered, con: duckdb.DuckDBPyConnection) -
     """Write the results, and grade the rows as they pass."""
     run, pipeline = answered.run, night.pipeline
     rates = quality.rates(pipeline, night.tally, run)
-    written = write_results(quality.graded(_pairs(night, con, run), night.gathered, rates), night.target)
+    with closing(_pairs(night, con, run)) as pairs:
+        written = write_results(quality.graded(pairs, night.gathered, rates), night.target)
     whole = answered.reason is None
     found = quality.conclude(pipeline, night.gathered, con, run, rates, answered.canary, whole=whole)
     files = {"results": str(written.results), "failed": str(written.failed)}
@@ -115,7 +117,7 @@ def allowed(max_failed: str, total: int) -> float:
     return float(max_failed)
 
 
-def _pairs(night: Night, con: duckdb.DuckDBPyConnection, run: Run) -> Iterator[tuple[Row, Answer]]:
+def _pairs(night: Night, con: duckdb.DuckDBPyConnection, run: Run) -> Generator[tuple[Row, Answer]]:
     yield from answered_rows(night.rows(), con, run)
     refuse_changed(night.source, night.survey)  # before the new results take the place of the old
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -61,9 +62,10 @@ class Stored:
                 hint="name the file as it was then with --input",
             )
         rows = islice(self.source.rows(skip_bad=True), self.found.total)
-        for row, answer in answered_rows(rows, con, self.found.run):
-            if answer.status not in (Status.SKIPPED, Status.PENDING):
-                yield self._with_gold(row), answer
+        with closing(answered_rows(rows, con, self.found.run)) as pairs:
+            for row, answer in pairs:
+                if answer.status not in (Status.SKIPPED, Status.PENDING):
+                    yield self._with_gold(row), answer
 
     def _with_gold(self, row: Row) -> Row:
         if self.gold is None:

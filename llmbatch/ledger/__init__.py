@@ -35,7 +35,7 @@ from llmbatch.ledger.runs import (
     upcoming,
 )
 from llmbatch.ledger.schedules import batch_times, keep_schedule, kept_schedule
-from llmbatch.ledger.schema import connect, scratch
+from llmbatch.ledger.schema import connect, scratch, second_connection
 from llmbatch.ledger.sequence import beside
 from llmbatch.ledger.sighting import Sighted, Sighting
 from llmbatch.ledger.store import Ledger
@@ -105,6 +105,7 @@ __all__ = [
     "run_named",
     "same_rows",
     "scratch",
+    "second_connection",
     "seq_before_night",
     "sizes",
     "spent",

@@ -85,6 +85,13 @@ def open_file(path: Path, *, read_only: bool = False, memory_limit: str = _MEMOR
     return con
 
 
+def second_connection(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """A second connection to an open ledger, for another thread: DuckDB refuses two calls at once on one of them."""
+    second = con.cursor()
+    second.execute(f"use {_NAME}")
+    return second
+
+
 def quoted(path: Path) -> str:
     """A path as SQL text."""
     return "'" + str(path).replace("'", "''") + "'"

@@ -33,7 +33,7 @@ def time_of(calls: float, tokens: float, limits: LimitSettings, reports: Sequenc
 
 def _live(report: dict[str, Any]) -> bool:
     """Whether a run's time was that of its calls, and not of batches."""
-    return all(tier["tier"] != "batch" for tier in report["cost"].get("by_tier", ()))
+    return all(tier["tier"] != "batch" for tier in report.get("cost", {}).get("by_tier", ()))
 
 
 def _learned(reports: Sequence[dict[str, Any]], name: str) -> float | None:

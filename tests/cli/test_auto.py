@@ -66,6 +66,7 @@ def test_flex_that_answers_is_all_it_takes(shell: Shell, serve: Serve) -> None:
     check(shell, server, report, 60)
 
 
+@pytest.mark.slow
 def test_batches_that_are_not_done_are_cancelled_in_time_and_what_they_did_is_kept(shell: Shell, serve: Serve) -> None:
     slow = tuple(BatchFault(kind="slow", nth=nth, factor=40) for nth in range(3, 60))
     server = serve(scenario(BUSY, batch=slow))
@@ -74,7 +75,7 @@ def test_batches_that_are_not_done_are_cancelled_in_time_and_what_they_did_is_ke
     report = shell.run("--input", "in.jsonl", *FLAGS, "--deadline", "25s", url=server.base_url)
     assert ("batch", False) in decisions(report)
     assert ("flex", True) in decisions(report)
-    assert decisions(report)[-1] == ("standard", False)
+    assert decisions(report)[-1] in {("standard", False), ("flex", False)}  # that with standard where flex refuses
     answers = {tier["tier"]: tier["attempts"] for tier in report["cost"]["by_tier"]}
     assert answers.keys() == {"batch", "standard"}
     assert answers["batch"] + answers["standard"] == 100

@@ -202,7 +202,8 @@ async def test_stragglers_are_hedged_on_workers_too(tmp_path: Path) -> None:
         nights = Nights(tmp_path, server.base_url, limits={"hedge": True, "timeout_s": 20}, workers=2)
         async with asyncio.timeout(15):
             night = await nights.run(rows(TEXTS[:80]))
-        assert server.account.total.requests == 81
+            while server.account.total.requests < 81:  # it counts the one that was given up when it notices
+                await asyncio.sleep(0.02)
     assert night.statuses() == {"done": 80}
     assert night.tally.possibly_paid == 1
 
