@@ -13,7 +13,7 @@ from tests.campaign.budget import drawn, killed, spend
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**32))
 def test_the_provider_never_bills_more_than_the_budget(seed: int) -> None:
     """Random rows, concurrency, caps and faults, gone on with until nothing more fits."""

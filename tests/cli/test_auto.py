@@ -120,6 +120,7 @@ def test_an_interrupt_leaves_batches_and_says_so(shell: Shell, serve: Serve) -> 
     assert decisions(report)[-1] == ("batch", False)
 
 
+@pytest.mark.slow
 def test_left_alone_it_says_by_when_to_come_back(shell: Shell, serve: Serve) -> None:
     server = serve(scenario(BUSY, median_s=200))
     seen_before(shell, server)

@@ -76,6 +76,7 @@ def test_a_killed_run_needs_no_repair(shell: Shell, serve: Serve) -> None:
     assert said.endswith("\nhealthy\n")
 
 
+@pytest.mark.slow
 def test_a_broken_log_is_refused_explained_repaired_and_gone_on_with(shell: Shell, serve: Serve) -> None:
     server = serve(SLOW)
     kill_half_way(shell, server, 300)
@@ -135,6 +136,7 @@ def test_what_cannot_be_repaired_says_so(shell: Shell) -> None:
     assert mine.read_text() == "precious " * 100
 
 
+@pytest.mark.slow
 def test_gc_drops_what_recent_nights_did_not_use(shell: Shell, serve: Serve) -> None:
     server = serve(FAST)
     for night, first in (("mon", 0), ("tue", 20), ("wed", 40)):  # each night's input has moved on by 20 rows

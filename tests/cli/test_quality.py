@@ -141,6 +141,7 @@ def test_a_changed_prompt_is_named(shell: Shell, serve: Serve) -> None:
     assert [change.split()[0] for change in drift["changed"]] == ["prompt_version"]
 
 
+@pytest.mark.slow
 def test_a_stored_run_is_graded_again(shell: Shell) -> None:
     """With graders that it did not have, a gold file, a sample; never on another input than its own."""
     (shell.pipeline / "pipeline.toml").write_text(

@@ -80,6 +80,7 @@ def kill_workers(pids: list[int]) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_workers_and_then_a_machine_are_lost_and_no_row_is(shell: Shell, serve: Serve) -> None:
     needs_ray()
     server = slow_server(serve)
@@ -101,7 +102,6 @@ def test_workers_and_then_a_machine_are_lost_and_no_row_is(shell: Shell, serve: 
     assert ids == [f"r{n}" for n in range(220)]
 
 
-@pytest.mark.slow
 def test_the_driver_is_killed_and_the_same_command_goes_on(shell: Shell, serve: Serve, cluster: Raylets) -> None:
     server = slow_server(serve)
     shell.env |= cluster.environment
