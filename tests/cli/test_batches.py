@@ -107,6 +107,7 @@ def test_killed_between_creation_and_its_note_and_between_answers(shell: Shell, 
     check_the_account(shell, server, ROWS)
 
 
+@pytest.mark.slow
 def test_handed_in_watched_cancelled_and_fetched(shell: Shell, serve: Serve) -> None:
     server = serve(scenario(20))  # 62 s of a batch are 3 s
     shell.write("in.jsonl", tickets(ROWS))

@@ -59,6 +59,7 @@ def test_nothing_to_show_is_a_mistake(shell: Shell) -> None:
     assert not (shell.folder / ".llmbatch").exists()
 
 
+@pytest.mark.slow
 def test_runs_and_report_and_show_tell_the_story(shell: Shell, serve: Serve) -> None:
     faults = Fault(kind="wrong_shape", match="number 3:"), Fault(kind="server_error", match="number 4:", times=1)
     server = serve(scenario(*faults))
