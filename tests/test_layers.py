@@ -10,7 +10,8 @@ PACKAGE = Path(__file__).parent.parent / "llmbatch"
 
 LAYERS = {
     "noun": -1, "hosts": 0, "types": 0, "errors": 0, "settings": 0, "scrub": 0, "__init__": 0,
-    "pipeline": 1, "tally": 1, "reply": 1, "atomic": 1, "stores": 1, "halt": 1, "turns": 1, "budget": 1, "extract": 1,
+    "pipeline": 1, "tally": 1, "reply": 1, "atomic": 1, "stores": 1, "halt": 1, "turns": 1, "passing": 1,
+    "budget": 1, "extract": 1,
     "source": 2, "render": 2, "validate": 2, "grade": 2, "prices": 2, "ledger": 2, "limits": 2,
     "providers": 3, "planning": 3, "schedule": 3, "candidates": 3, "savings": 3,
     "engines": 4, "sink": 4, "report": 4, "progress": 4, "simulator": 4,

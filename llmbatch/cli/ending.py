@@ -147,10 +147,7 @@ def report_of(
         input=night.order.shown_inputs,
         command=command(),
         concurrency_final=wired.limits().concurrency,
-        limit_changes=tuple(
-            reports.LimitChange(round(change.at, 3), change.what, change.value, change.reason, change.model)
-            for change in wired.changes()
-        ),
+        limit_changes=wired.limit_changes(),
         budget_usd=settings.limits.budget_usd,
         hedged=wired.tail.hedges,
         resumed=_resumed(con, run),

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 
-import orjson
 import uvloop
 
 from llmbatch import ledger as ledgers
@@ -25,7 +24,7 @@ from llmbatch.cli.order import Order, refuse_paths, status_file
 from llmbatch.cli.outside import Outside
 from llmbatch.cli.publishing import refuse_partitions
 from llmbatch.cli.signals import Signals
-from llmbatch.cli.wiring import Wired, wire
+from llmbatch.cli.wiring import Wired, run_start, wire
 from llmbatch.engines import live
 from llmbatch.errors import InputError
 from llmbatch.grade import Gathered
@@ -42,7 +41,7 @@ from llmbatch.validate import Judge
 
 #: How long the event loop may keep the interpreter from the ledger's thread. At Python's 5 ms a commit takes 70 ms
 #: beside a busy loop, and replies are durable too late; at 0.3 ms it takes 20.
-_SWITCH_S = 0.0003
+SWITCH_S = 0.0003
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +146,7 @@ def checked(order: Order, pipeline: Pipeline, renderer: Renderer, source: Source
 async def answer(night: Night, signals: Signals) -> ending.Answered:
     """Bring every row to an outcome, or stop early; whatever happens, what was paid for is stored."""
     order, halt = night.order, Halt()
-    sys.setswitchinterval(_SWITCH_S)
+    sys.setswitchinterval(SWITCH_S)
     part = Part(halt) if night.pipeline.settings.limits.tier == "auto" else halt
     wired = wire(night.pipeline, night.tally, part, night.tally.noted if order.verbose else None, night.crew)
     with signals.stopping(halt, night.tally.noted) as cuts:
@@ -230,21 +229,9 @@ def _while_readable(night: Night, halt: Halt) -> Iterator[Row]:
 
 
 def _start(night: Night) -> ledgers.RunStart:
-    pipeline = night.pipeline
-    request = pipeline.settings.request
-    return ledgers.RunStart(
-        pipeline=pipeline.name,
-        version=pipeline.version,
-        label=pipeline.settings.label,
-        model=request.asked,
-        system=request.system,
-        params=orjson.dumps(request.params).decode(),
-        schema=orjson.dumps(pipeline.schema).decode(),
-        prompt=pipeline.prompt,
-        hooks=pipeline.hooks,
+    return run_start(
+        night.pipeline,
         input=" ".join(night.order.shown_inputs),
         fingerprint=f"{night.mark}{night.survey.fingerprint}:{night.total}",
         total=len(night.only) if night.mark and night.only is not None else night.total,
-        settings=pipeline.settings.model_dump_json(),
-        rungs=pipeline.rungs(),
     )

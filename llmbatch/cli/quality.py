@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,10 +26,11 @@ from llmbatch.grade import (
     place,
 )
 from llmbatch.ledger import Run
+from llmbatch.passing import Passing
 from llmbatch.pipeline import Pipeline, nearest
 from llmbatch.report import RungScore
 from llmbatch.tally import Tally
-from llmbatch.types import Attempt, Json, Outcome, Reply, Row, Status, Verdict
+from llmbatch.types import Json, Reply, Row, Status, Verdict
 from llmbatch.validate import Floor, output_fields
 
 if TYPE_CHECKING:
@@ -95,37 +96,16 @@ def without_gold(rows: Iterator[Row], pipeline: Pipeline) -> Iterator[Row]:
         yield replace(row, columns={name: value for name, value in row.columns.items() if name not in gold})
 
 
-@dataclass(frozen=True, slots=True)
-class Watching:
+@dataclass(slots=True)
+class Watching(Passing):
     """The run's observer: the tally, and the profile beside it."""
 
-    tally: Tally
     gathered: Gathered
-
-    def planned(self, total: int) -> None:
-        """Tell the tally."""
-        self.tally.planned(total)
-
-    def attempted(self, attempt: Attempt) -> None:
-        """Tell the tally."""
-        self.tally.attempted(attempt)
 
     def judged(self, reply: Reply, verdict: Verdict) -> None:
         """Tell both."""
-        self.tally.judged(reply, verdict)
+        self.inner.judged(reply, verdict)
         self.gathered.judged(reply, verdict)
-
-    def finished(self, outcome: Outcome, reply: Reply | None) -> None:
-        """Tell the tally."""
-        self.tally.finished(outcome, reply)
-
-    def failed(self, outcome: Outcome, place: str, problem: Callable[[], str]) -> None:
-        """Tell the tally."""
-        self.tally.failed(outcome, place, problem)
-
-    def noted(self, message: str) -> None:
-        """Tell the tally."""
-        self.tally.noted(message)
 
 
 def rates(pipeline: Pipeline, tally: Tally, run: Run) -> Rates:

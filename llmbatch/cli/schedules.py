@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -65,11 +64,11 @@ def told(led: Conductor, tally: Tally, run: Run) -> reports.Schedule | None:
     twice = led.twice
     saved: Decimal | None = tally.saved_by_tier_usd if not tally.unpriced else None
     return reports.Schedule(
-        deadline=_iso(state.terms.deadline_at),
+        deadline=reports.moment(state.terms.deadline_at),
         rows_per_s=None if state.speed is None else round(state.speed, 3),
         decisions=tuple(
             reports.Decision(
-                at=_iso(one.at),
+                at=reports.moment(one.at),
                 at_s=round(one.at - run.started_at, 1),
                 tier=one.tier,
                 reason=one.reason,
@@ -85,7 +84,3 @@ def told(led: Conductor, tally: Tally, run: Run) -> reports.Schedule | None:
         may_be_paid_twice=led.open_requests,
         discount_usd=None if saved is None else saved - twice.usd,
     )
-
-
-def _iso(epoch: float) -> str:
-    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -19,10 +19,10 @@ from llmbatch.cli import quality, screen
 from llmbatch.cli.descriptors import make_room
 from llmbatch.cli.gate import complain, event_log
 from llmbatch.cli.make import usable
-from llmbatch.cli.night import modules_unswept
+from llmbatch.cli.night import SWITCH_S, modules_unswept
 from llmbatch.cli.order import command, status_file
 from llmbatch.cli.signals import Signals
-from llmbatch.cli.wiring import Wired, wire
+from llmbatch.cli.wiring import Wired, run_start, wire
 from llmbatch.engines import live
 from llmbatch.errors import Exit, Interrupted, Stop, StorageError, UsageError
 from llmbatch.halt import Halt
@@ -38,7 +38,6 @@ from llmbatch.tally import Tally
 from llmbatch.types import Provider
 from llmbatch.validate import Judge
 
-_SWITCH_S = 0.0003  #: as in a run
 _DAY_S = 86_400
 
 
@@ -131,7 +130,7 @@ def work(shift: Shift) -> int:
 async def _day(shift: Shift, pipeline: Pipeline, renderer: Renderer, signals: Signals) -> _Day:
     """One run: until the day ends, or something ends the worker."""
     tally, halt = Tally(), Halt()
-    sys.setswitchinterval(_SWITCH_S)
+    sys.setswitchinterval(SWITCH_S)
     wired = wire(pipeline, tally, halt, None)
     broker = open_broker(shift.address, shift.queues, lease_s=shift.lease_s, create=shift.create)
     await asyncio.to_thread(_try_broker, broker, shift.address)
@@ -212,24 +211,9 @@ def _largest(shift: Shift, broker: Broker) -> int | None:
 
 def _start(shift: Shift, pipeline: Pipeline) -> ledgers.RunStart:
     """A worker's runs of one day and queue go on with each other, so that the day's budget holds for all of them."""
-    request = pipeline.settings.request
     queue = f"{shift.address.shown} {shift.queues.rows}"
-    return ledgers.RunStart(
-        pipeline=pipeline.name,
-        version=pipeline.version,
-        label=pipeline.settings.label,
-        model=request.asked,
-        system=request.system,
-        params=orjson.dumps(request.params).decode(),
-        schema=orjson.dumps(pipeline.schema).decode(),
-        prompt=pipeline.prompt,
-        hooks=pipeline.hooks,
-        input=queue,
-        fingerprint=f"queue:{time.strftime('%Y-%m-%d', time.gmtime())}:{queue}",
-        total=0,
-        settings=pipeline.settings.model_dump_json(),
-        rungs=pipeline.rungs(),
-    )
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    return run_start(pipeline, input=queue, fingerprint=f"queue:{day}:{queue}", total=0)
 
 
 def _verdict(reason: Stop | StorageError | None) -> tuple[str, Exit]:
@@ -283,10 +267,7 @@ def _facts(
         input=(f"{shift.address.shown} {shift.queues.rows}",),
         command=command(),
         concurrency_final=wired.limits().concurrency,
-        limit_changes=tuple(
-            reports.LimitChange(round(change.at, 3), change.what, change.value, change.reason, change.model)
-            for change in wired.changes()
-        ),
+        limit_changes=wired.limit_changes(),
         budget_usd=settings.limits.budget_usd,
         structured_output=wired.structured_output,
         files=files,

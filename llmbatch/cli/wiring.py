@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+import orjson
+
 from llmbatch import providers
 from llmbatch.budget import Budget, Caps
 from llmbatch.cli.crew import Crew
@@ -15,13 +17,13 @@ from llmbatch.cli.lanes import Cuts, Lane, Routed, changes_of, together
 from llmbatch.cli.spending import WorstCase, caps_of, drawing, has_caps, refuse_unbounded
 from llmbatch.halt import Halt
 from llmbatch.hosts import is_this_machine
-from llmbatch.ledger import Ledger, Run
+from llmbatch.ledger import Ledger, Run, RunStart
 from llmbatch.limits import Change, Gate, LimitState, RetryBudget
 from llmbatch.pipeline import Pipeline
 from llmbatch.prices import PriceTable, provider_of
 from llmbatch.providers import capabilities, wrap
 from llmbatch.providers.switch import Switch
-from llmbatch.report import Planned
+from llmbatch.report import LimitChange, Planned
 from llmbatch.savings import savings
 from llmbatch.tally import Tally
 from llmbatch.types import Attempt, Provider, Request, Usage
@@ -60,6 +62,13 @@ class Wired:
     def changes(self) -> Sequence[Change]:
         """What the limits did."""
         return changes_of(self.lanes)
+
+    def limit_changes(self) -> tuple[LimitChange, ...]:
+        """What the limits did, as the report has it."""
+        return tuple(
+            LimitChange(round(change.at, 3), change.what, change.value, change.reason, change.model)
+            for change in self.changes()
+        )
 
     @property
     def structured_output(self) -> str | None:
@@ -159,6 +168,27 @@ class Wired:
             cost_of=lambda request, reply: self.cost(reply.usage, reply.model, reply.tier, request.model),
             store=drawing(ledger, run),
         )
+
+
+def run_start(pipeline: Pipeline, *, input: str, fingerprint: str, total: int) -> RunStart:
+    """What the ledger keeps of a run that begins: of the pipeline, and what it is asked for."""
+    request = pipeline.settings.request
+    return RunStart(
+        pipeline=pipeline.name,
+        version=pipeline.version,
+        label=pipeline.settings.label,
+        model=request.asked,
+        system=request.system,
+        params=orjson.dumps(request.params).decode(),
+        schema=orjson.dumps(pipeline.schema).decode(),
+        prompt=pipeline.prompt,
+        hooks=pipeline.hooks,
+        input=input,
+        fingerprint=fingerprint,
+        total=total,
+        settings=pipeline.settings.model_dump_json(),
+        rungs=pipeline.rungs(),
+    )
 
 
 def is_rehearsal(pipeline: Pipeline) -> bool:

@@ -28,7 +28,7 @@ ENQUEUE_EXIT_STATUS = """EXIT STATUS
 2 mistake in usage, pipeline or input, or the broker refuses; nothing was put in
 74 the broker went away; the message says how many rows are in the queue"""
 
-_BROKER, _RESULTS, _SENDING, _STOPPING = "The queue", "Results", "Where it is sent", "When to stop"
+_BROKER, _RESULTS = "The queue", "Results"
 
 BrokerUrl = Annotated[
     str,
@@ -110,7 +110,7 @@ def worker(
     concurrency: flags.Concurrency = None,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="USD", help="Spend at most this much a day (UTC).", rich_help_panel=_STOPPING),
+        typer.Option(metavar="USD", help="Spend at most this much a day (UTC).", rich_help_panel=flags.STOPPING),
     ] = None,
     prices: Annotated[
         Path | None,
@@ -118,15 +118,15 @@ def worker(
             "--prices",
             metavar="FILE",
             help="TOML with \\[prices.MODEL] tables; they count first.",
-            rich_help_panel=_STOPPING,
+            rich_help_panel=flags.STOPPING,
         ),
     ] = None,
     stop_when_empty: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Stop when no message came for so long.", rich_help_panel=_STOPPING),
+        typer.Option(metavar="TIME", help="Stop when no message came for so long.", rich_help_panel=flags.STOPPING),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Stop after N messages.", rich_help_panel=_STOPPING)
+        int | None, typer.Option(min=1, metavar="N", help="Stop after N messages.", rich_help_panel=flags.STOPPING)
     ] = None,
     set_: flags.Set = None,
     json: Annotated[

@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from llmbatch.engines.batch_api.rows import Rows
-from llmbatch.types import Attempt, Observer, Outcome, Reply, Verdict
+from llmbatch.passing import Passing
+from llmbatch.types import Attempt, Outcome, Reply
 
 
 @dataclass(slots=True)
-class Passing:
-    """Hands everything on."""
-
-    inner: Observer
-    rows: Rows | None = None
-
-    def planned(self, total: int) -> None:
-        """Hand on."""
-        self.inner.planned(total)
-
-    def attempted(self, attempt: Attempt) -> None:
-        """Hand on."""
-        self.inner.attempted(attempt)
-
-    def judged(self, reply: Reply, verdict: Verdict) -> None:
-        """Hand on."""
-        self.inner.judged(reply, verdict)
-
-    def finished(self, outcome: Outcome, reply: Reply | None) -> None:
-        """Hand on."""
-        self.inner.finished(outcome, reply)
-
-    def failed(self, outcome: Outcome, place: str, problem: Callable[[], str]) -> None:
-        """Hand on."""
-        self.inner.failed(outcome, place, problem)
-
-    def noted(self, message: str) -> None:
-        """Hand on."""
-        self.inner.noted(message)
-
-
 class Marking(Passing):
     """The live engine's: rows that get their outcome are marked."""
 
-    __slots__ = ()
+    rows: Rows | None = None
 
     def finished(self, outcome: Outcome, reply: Reply | None) -> None:
         """Mark, and hand on."""
@@ -58,6 +27,7 @@ class Marking(Passing):
 class Twice(Passing):
     """The batch engine's: counts answers to rows that have their outcome already, from calls made meanwhile."""
 
+    rows: Rows | None = None
     answers: int = 0
     usd: Decimal = field(default_factory=Decimal)
 

@@ -1,7 +1,7 @@
 """The report of a run: built from its sums, rendered as text, JSON and HTML. It returns values and writes nothing."""
 
 from llmbatch.report.bill import per_1000
-from llmbatch.report.build import RunFacts, build
+from llmbatch.report.build import RunFacts, build, moment
 from llmbatch.report.details import Decision, Judging, PastRun, Schedule
 from llmbatch.report.model import (
     Changes,
@@ -36,6 +36,7 @@ __all__ = [
     "build",
     "from_json",
     "html",
+    "moment",
     "per_1000",
     "text",
     "to_json",

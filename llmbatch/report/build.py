@@ -79,8 +79,8 @@ def build(tally: Tally, facts: RunFacts) -> RunReport:
         prompt_version=facts.prompt_version,
         status=facts.status,
         exit_code=int(facts.exit_code),
-        started_at=_iso(facts.started_at),
-        ended_at=_iso(facts.ended_at),
+        started_at=moment(facts.started_at),
+        ended_at=moment(facts.ended_at),
         wall_s=round(wall_s, 3),
         rows=rows,
         failures=dict(tally.failures.most_common()),
@@ -109,11 +109,12 @@ def build(tally: Tally, facts: RunFacts) -> RunReport:
         quality=facts.quality,
         ladder=ladder_of(tally, facts.rung_scores),
         schedule=facts.schedule
-        and replace(facts.schedule, met=rows.pending == 0 and _iso(facts.ended_at) <= facts.schedule.deadline),
+        and replace(facts.schedule, met=rows.pending == 0 and moment(facts.ended_at) <= facts.schedule.deadline),
     )
 
 
-def _iso(epoch: float) -> str:
+def moment(epoch: float) -> str:
+    """A time in seconds since the epoch, as reports tell it: ISO 8601, UTC."""
     return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import re
 import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from llmbatch.errors import UsageError
+from llmbatch.settings.quality import Pattern
 from llmbatch.simulator.batches.tables import Batches, BatchFault, Clock
 
 #: Every kind of fault, and the parameters that it takes beside share, from_s, to_s, match and times.
@@ -162,19 +162,11 @@ class Server(_Table):
     cached_share: float = Field(default=0.0, ge=0, le=1)  #: part of the input tokens counted as cached
 
 
-def _a_pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"no regular expression: {error}") from None
-    return text
-
-
 class Judging(_Table):
     """[model.NAME.judge]: the model is a judge, and as often right about answers as it is told."""
 
-    right: Annotated[str, AfterValidator(_a_pattern)]  #: found in the user message when the (first) answer is right
-    second: Annotated[str, AfterValidator(_a_pattern)] | None = None  #: of pairs: when the second one is
+    right: Pattern  #: found in the user message when the (first) answer is right
+    second: Pattern | None = None  #: of pairs: when the second one is
     sensitivity: float = Field(default=1.0, ge=0, le=1)  #: of right answers, those that it calls right
     specificity: float = Field(default=1.0, ge=0, le=1)  #: of wrong ones, those that it calls wrong
     prefers_first: float = Field(default=0.0, ge=0, le=1)  #: pairs of which it names the first, whatever they are
