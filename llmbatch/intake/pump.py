@@ -111,6 +111,7 @@ class Pump:
             else:
                 whole = self._broker.settle(batch)
                 self._forget(batch)
+                self.quiet_since = None  # what went back may come again
             self._orders.popleft()
             self._post(_resolve, done, whole)
             return
