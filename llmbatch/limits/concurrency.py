@@ -108,7 +108,7 @@ class Adaptive:
         self._borne = 0  #: what the server is thought to bear, from the last time that it was too much
         self._bears = 0  #: calls at once above which it is thought to refuse any; 0 for none
         self._stay = 0  #: rounds before more is tried
-        self._stays = _STAY  #: what it was set to
+        self._stays = _FIRST_STAY  #: what it was set to
         self._crowd = Crowd()
         self._to_probe = _FIRST_PROBE
         self._doubtful = False  #: the latest round was too slow
@@ -140,7 +140,9 @@ class Adaptive:
         elif ended.outcome in _OVERLOAD:
             if not call.probe:
                 round_.overloads += 1
-                return self._too_many(call, ended.outcome, now) or self._overload(ended.outcome, now)
+                if self._too_many(call, ended.outcome, now):
+                    return True
+                self._overload(ended.outcome, now)
         elif ended.outcome == "transient":
             round_.faults += 1
         return False
@@ -167,20 +169,19 @@ class Adaptive:
         self._move(bears, f"{outcome.replace('_', ' ')} above {bears} at once", now)
         return True
 
-    def _overload(self, outcome: str, now: float) -> Literal[False]:
+    def _overload(self, outcome: str, now: float) -> None:
         """Cut, once an episode, when more calls than usual are refused: a steady share of faults is not load."""
         round_ = self._round
         if round_.overloads < _REFUSALS or round_.ended < _TO_JUDGE:
-            return False
+            return
         expected = round_.ended * min(max(self._usual_overloads, _LEAST_USUAL), _MOST_USUAL)
         if round_.overloads <= expected + _SIGMAS * sqrt(expected):
-            return False
+            return
         share = round_.overloads / round_.ended
         self._phase, self._cut_at = "steady", now
         self._borne, self._bears, self._stay = int(self.limit * _BORNE), 0, _STAY
         self._usual_overloads += 0.2 * (share - self._usual_overloads)
         self._move(int(self.limit * _CUT), f"{share:.0%} {outcome.replace('_', ' ')}", now)
-        return False
 
     def _close(self, now: float) -> None:
         """Judge a full round."""
