@@ -69,6 +69,7 @@ class Intake:
         self._ready: list[tuple[Settlement, bytes]] = []
         self._groups: set[asyncio.Task[None]] = set()
         self._count = 0
+        self._taken = 0  # messages received and not given back, as the pump counts them against the limit
         self._unsettled = 0
         self._woken = asyncio.Event()
         self._fault: BaseException | None = None
@@ -111,6 +112,7 @@ class Intake:
     # --- messages in ------------------------------------------------------------------------------------------
 
     def _arrived(self, messages: list[Message]) -> None:
+        self._taken += len(messages)
         self._unsettled += len(messages)
         self._new += messages
         self._woken.set()
@@ -158,8 +160,8 @@ class Intake:
     async def _wait(self) -> None:
         self._woken.clear()
         idle, quiet = self._rules.idle_s, self._pump.quiet_since
-        if self._rules.most is not None and self._count >= self._rules.most and not self._unsettled:
-            self._engine.halt.stop(Drained(f"{self._count:,} messages were taken"))
+        if self._rules.most is not None and self._taken >= self._rules.most and not self._unsettled:
+            self._engine.halt.stop(Drained(f"{self._taken:,} messages were taken"))
         elif idle is not None and not self._unsettled and quiet is not None and time.monotonic() - quiet > idle:
             self._engine.halt.stop(Drained("the queue is empty"))
         else:
@@ -270,4 +272,5 @@ class Intake:
         waiting = [*self._new, *self._suspects]
         self._new.clear()
         self._suspects.clear()
+        self._taken -= len(waiting)
         self._ready += [(Settlement(message, Fate.BACK), b"") for message in waiting]

@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from llmbatch.errors import LlmbatchError
 from llmbatch.intake.brokers import Broker
-from llmbatch.intake.message import Message, Settlement
+from llmbatch.intake.message import Fate, Message, Settlement
 from llmbatch.scrub import scrub
 
 _BUSY_S = 0.02  #: how long a turn waits for messages while there are fates to carry out soon
@@ -152,6 +152,7 @@ class Pump:
     def _forget(self, batch: Sequence[Settlement]) -> None:
         for each in batch:
             self._held.pop((each.message.id, id(each.message.handle)), None)
+            self._left += each.fate is Fate.BACK  # it may be received again
 
     def _reconnect(self, fault: BaseException) -> bool:
         """Until it works, or the worker ends."""

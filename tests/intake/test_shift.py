@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import orjson
@@ -161,6 +164,24 @@ def test_it_stops_after_so_many_messages(tmp_path: Path, serve: Serve) -> None:
     assert bench.work(limit=20, idle_s=None) == Exit.OK
     assert len(bench.replies()) == 20
     assert len(bench.taken("rows")) == 30
+
+
+def test_a_message_that_has_its_result_already_counts_as_taken(tmp_path: Path, serve: Serve) -> None:
+    bench = Bench(tmp_path, serve(Scenario(server=Server(brain="echo"))).base_url)
+    bench.put(*bodies(tickets(1)))
+    lost = open_broker(bench.order.address, bench.queues, lease_s=5.0, create=True)
+    assert lost.receive(1, 0, 0.0)
+    lost.close()
+    (tmp_path / "out").mkdir()
+    facts = {"llmbatch_message_id": "m0", "llmbatch_status": "done", "llmbatch_error": None}
+    (tmp_path / "out/results-9-00001.jsonl").write_bytes(orjson.dumps(facts) + b"\n")
+    patience = Timer(20, os.kill, (os.getpid(), signal.SIGTERM))  # a worker that hangs fails here, and does not hang
+    patience.start()
+    assert bench.work(limit=1, idle_s=None, replies=None) == Exit.OK
+    patience.cancel()
+    report = bench.report()
+    assert report["attempts"]["sent"] == 0
+    assert report["notes"][0] == "1 messages were taken"
 
 
 @pytest.mark.slow
