@@ -41,13 +41,15 @@ async def answer(
 ) -> auto.Conductor:
     """Bring every row to its outcome by the deadline, at the least cost, or stop."""
     batched = await tiers.batch_engine(night, engine, wired, rows)
-    conductor = auto.Conductor(await _auto(night, engine, wired, batched, due))
-    cuts.append(conductor.cut)
     try:
-        await conductor.answer()
+        conductor = auto.Conductor(await _auto(night, engine, wired, batched, due))
+        cuts.append(conductor.cut)
+        try:
+            await conductor.answer()
+        finally:
+            by = wake_at(conductor.state) if conductor.state is not None else math.inf
+            tiers.tell(night, replace(batched, detach=conductor.waits), by)
     finally:
-        by = wake_at(conductor.state) if conductor.state is not None else math.inf
-        tiers.tell(night, replace(batched, detach=conductor.waits), by)
         await batched.desk.close()
     return conductor
 
@@ -116,7 +118,6 @@ def terms_of(
     return Terms(
         deadline_at=deadline_at,
         offers=tuple(sorted(offers, key=lambda offer: 0.0 if offer.usd is None else offer.usd)),
-        standard_usd=standard,
         cancel_s=settings.batch.cancel_s,
         reserve_s=reserve_s,
         history=history,

@@ -59,7 +59,7 @@ def begin(
     """
     state = State(terms, at, left, "standard", speed=speed, batches=batches, decided=before)
     if batches:
-        return _look(replace(state, tier="batch", speed=speed))
+        return _look(replace(state, tier="batch"))
     if speed is None and left and terms.offers:
         tier: Tier = "flex" if terms.offers_tier("flex") else "standard"
         return _decide(replace(state, measuring=True), tier, "how fast live calls are is not known: some rows show it")
@@ -97,6 +97,8 @@ def wake_at(state: State) -> float:
     if state.measuring or state.beside or not state.left:
         return inf
     if state.closing:
+        if state.speed is None:  # of batches that an earlier run left: what they still do is not to be paid twice
+            return state.decided[-1].at + state.terms.cancel_s
         return latest_for_all(state)
     if state.tier == "batch":
         return last_call(state)

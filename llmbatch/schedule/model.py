@@ -22,7 +22,6 @@ class Terms:
 
     deadline_at: float
     offers: tuple[Offer, ...] = ()  #: the cheapest first; batch before flex at the same price
-    standard_usd: float | None = None  #: dollars of the average row
     cancel_s: float = 600.0  #: how long a batch that is cancelled may take to end
     reserve_s: float = 1.0  #: before the deadline, for the last calls and the results
     history: tuple[float, ...] = ()  #: seconds that earlier batches took; infinite for one that was not done in time
@@ -32,9 +31,7 @@ class Terms:
         return any(offer.tier == tier for offer in self.offers)
 
     def usd(self, tier: Tier) -> float | None:
-        """Dollars of the average row at a tier."""
-        if tier == "standard":
-            return self.standard_usd
+        """Dollars of the average row at a cheaper tier."""
         return next((offer.usd for offer in self.offers if offer.tier == tier), None)
 
 

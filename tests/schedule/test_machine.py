@@ -20,7 +20,7 @@ BATCH = BatchSeen(0.0, 1_000, 0)
 
 
 def terms(hours: float = 8, offers: tuple[Offer, ...] = BOTH, **more: object) -> Terms:
-    return replace(Terms(hours * HOUR, offers, 1.0, cancel_s=600.0, reserve_s=10.0, history=QUICK), **more)  # type: ignore[arg-type]
+    return replace(Terms(hours * HOUR, offers, cancel_s=600.0, reserve_s=10.0, history=QUICK), **more)  # type: ignore[arg-type]
 
 
 def begun(known: Terms, *events: Event, left: int = 1_000, speed: float | None = 1.0) -> State:
@@ -41,6 +41,17 @@ def test_a_speed_that_is_not_known_is_measured_first() -> None:
     state = schedule.step(state, schedule.FlexSeen(5.0, 0.0))
     state = schedule.step(state, schedule.Measured(800.0, 2.0, reserve_s=30.0))
     assert (state.tier, state.measuring, state.terms.reserve_s) == ("batch", False, 30.0)
+
+
+def test_open_batches_of_a_run_without_a_schedule_are_waited_for_when_they_are_cancelled() -> None:
+    state = schedule.begin(terms(), 0.0, 1_000, speed=None, batches=(BATCH,))
+    assert state.closing
+    for at in (1.0, 300.0, 599.0):
+        state = schedule.step(state, schedule.Tick(at, 1_000))
+        assert state.closing, "what they still do is not paid twice at once"
+    state = schedule.step(state, schedule.Tick(600.0, 1_000))
+    assert not state.closing
+    assert "may be paid twice" in state.decided[-1].reason
 
 
 def test_flex_comes_first_where_it_costs_no_more_and_batches_when_it_is_refused() -> None:

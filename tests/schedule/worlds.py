@@ -86,7 +86,7 @@ class Night:
         """As the program would know them."""
         offers = tuple(Offer(tier, usd) for tier, usd in sorted(self.usd, key=lambda pair: pair[1]))
         reserve = 2.5 + self.rows / _WRITTEN_PER_S + 2 * self.dt
-        return Terms(self.deadline_s, offers, 1.0, self.cancel_s, min(reserve, self.deadline_s / 4), self.history)
+        return Terms(self.deadline_s, offers, self.cancel_s, min(reserve, self.deadline_s / 4), self.history)
 
 
 def draw(seed: int) -> Night:
