@@ -44,7 +44,7 @@ class Auto:
     keep: Callable[[State], Awaitable[None]]  #: stores the state
     hold: Callable[[bool], None]  #: whether what open batches may cost is kept from calls
     reopen: Callable[[], None]  #: lets calls go again that the end of a part turned away
-    hurry: Callable[[], None]  #: flex calls in flight get no more time than standard ones
+    hurry: Callable[[bool], None]  #: whether flex calls, those in flight too, get no more time than standard ones
     note: Callable[[str], None]
     detach: bool = False
     before: tuple[Decided, ...] = ()
@@ -182,12 +182,13 @@ class Conductor:
 
     async def _look_after_batches(self) -> None:
         """While calls are made: fetch what cancelled batches did as soon as they have ended."""
-        while self.night.flight:
-            await asyncio.sleep(self._period * 2)
-            if await self.night.any_ended():
-                self._late = True
-                self.auto.halt.stop(NextTier("a cancelled batch has ended"))
-                return
+        with suppress(Stop):  # of batches nobody can be asked about: when they are fetched, that is said
+            while self.night.flight:
+                await asyncio.sleep(self._period * 2)
+                if await self.night.any_ended():
+                    self._late = True
+                    self.auto.halt.stop(NextTier("a cancelled batch has ended"))
+                    return
 
     # --- what the schedule hears and says ----------------------------------------------------------------------
 
@@ -235,12 +236,15 @@ class Conductor:
     def _mark(self, state: State) -> None:
         """Take a new state, and end the part that it has no use for."""
         before, self.state = self.state, state
-        if before is None or before.decided != state.decided or before.speed is None:
+        known = state.speed is not None and (before is None or before.speed is None)
+        if before is None or before.decided != state.decided or known:
             self._keep()
         if before is not None and before.decided != state.decided:
             self.auto.note(f"tier {state.tier}: {state.decided[-1].reason}")
             if (before.tier, state.tier) == ("flex", "standard"):
-                self.auto.hurry()
+                self.auto.hurry(True)
+            elif (before.tier, state.tier) == ("standard", "flex"):
+                self.auto.hurry(False)
         if self._doing in ("batch", "closing", "live") and doing(state) != self._doing:
             self.auto.halt.stop(NextTier(f"{state.tier} goes on"))
 

@@ -124,6 +124,7 @@ class Timed:
         self.watcher: Watcher | None = None
         self._inner = inner
         self._patience = Patience(timeout_s)
+        self._flex_s = timeout_s if flex_s is None else flex_s
         self._at_tier = self._patience if flex_s is None else Patience(flex_s)
         self._flights: set[Flight] = set()
 
@@ -154,8 +155,11 @@ class Timed:
         for flight in self._flights:
             flight.cut("the run ends")
 
-    def hurry(self) -> None:
-        """Give calls at a tier of their own no more time than standard ones: from now on, those in flight too."""
+    def hurry(self, on: bool) -> None:
+        """Give calls at a tier of their own no more time than standard ones, those in flight too; or theirs again."""
+        if not on:
+            self._at_tier.cap_s = self._at_tier.limit_s = self._flex_s
+            return
         self._at_tier.cap_s = self._at_tier.limit_s = min(self._at_tier.limit_s, self._patience.limit_s)
         for flight in self._flights:
             flight.shorten(asyncio.get_running_loop().time() + self._at_tier.limit_s)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -114,6 +115,19 @@ async def test_calls_in_flight_get_the_longer_time(monkeypatch: pytest.MonkeyPat
     ended = await asyncio.gather(*first, return_exceptions=True)
     assert all(isinstance(end, TimedOut) for end in ended)
     await asyncio.gather(*later)
+
+
+async def test_calls_at_a_tier_of_their_own_are_hurried_and_then_have_time_again() -> None:
+    provider = Slow()
+    provider.seconds = 0.3
+    timed = Timed(provider, timeout_s=0.1, flex_s=5)
+    flex = replace(ask(), tier="flex")
+    await timed.call(flex)
+    timed.hurry(True)
+    with pytest.raises(TimedOut):
+        await timed.call(flex)
+    timed.hurry(False)
+    await timed.call(flex)
 
 
 async def test_a_timeout_of_the_provider_is_a_latency_as_well() -> None:
