@@ -119,9 +119,7 @@ class Outlook:
             budget_usd=self._left(con, run),
             earlier=view.foresight.earlier(),
             ladder=ladder,
-            schedule=outline(
-                con, pipeline, self.prices, self.night.order, rows.asked, view.foresight.time(costs).seconds
-            ),
+            schedule=outline(con, pipeline, self.prices, self.night.order, rows.asked, live.seconds),
         )
 
     def _look(self, con: duckdb.DuckDBPyConnection, view: View) -> tuple[Rows, Run]:

@@ -107,6 +107,7 @@ async def batch_engine(
 
     settings = night.pipeline.settings
     forms = capabilities.of(settings).structured_output
+    purse = await _purse(night, engine, wired)  # before the desk, which somebody has to close
     return batch_api.Engine(
         ledger=engine.ledger,
         run=engine.run,
@@ -119,7 +120,7 @@ async def batch_engine(
         rows=rows,
         total=night.total,
         limits=limits_of(night.pipeline),
-        purse=await _purse(night, engine, wired),
+        purse=purse,
         cost=wired.cost,
         versions={lane.model: lane.pipeline.version for lane in wired.lanes},
         id_column=engine.id_column,

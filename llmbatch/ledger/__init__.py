@@ -94,7 +94,6 @@ __all__ = [
     "kept_schedule",
     "known",
     "matched_by",
-    "outcome_of",
     "outcomes_of",
     "past",
     "remove_leftovers",
