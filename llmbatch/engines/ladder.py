@@ -8,7 +8,7 @@ graders to decide: L. Chen, M. Zaharia, J. Zou, FrugalGPT (arXiv:2305.05176), se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -42,7 +42,11 @@ class Rules:
 
     judge: Judge
     max_attempts: int  #: of a request
-    asks_again: Callable[[str | None], bool] = lambda _: False  #: whether a row that failed with a class is asked anew
+    retry_failed: frozenset[str] | None = None  #: classes of failed rows that are asked anew; empty means every class
+
+    def asks_again(self, failure: str) -> bool:
+        """Whether a row that failed with a class is asked anew."""
+        return self.retry_failed is not None and (not self.retry_failed or failure in self.retry_failed)
 
 
 def standing(row: Row, requests: Sequence[Request], stored: Mapping[str, Known], rules: Rules) -> Standing:

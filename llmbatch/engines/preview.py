@@ -90,9 +90,6 @@ class Preview:
         """As the live engine settles a row on stored replies."""
         if not any(request.key in stored for request in requests):
             return seen
-        at = standing(seen.row, requests, stored, Rules(self.judge, self.max_attempts, self._asks_again))
+        at = standing(seen.row, requests, stored, Rules(self.judge, self.max_attempts, self.retry_failed))
         kind = REASKED if at.ask is not None else REUSED if at.failure is None else FAILED
         return Seen(seen.row, kind, at.request, requests.index(at.request), seen.key)
-
-    def _asks_again(self, failure: str | None) -> bool:
-        return self.retry_failed is not None and (not self.retry_failed or failure in self.retry_failed)

@@ -50,7 +50,7 @@ class Settler:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._standing = ladder.Rules(rules.judge, rules.max_attempts)
-        self._asking_again = replace(self._standing, asks_again=self._asks_again)
+        self._asking_again = replace(self._standing, retry_failed=rules.retry_failed)
 
     def rendered(self, row: Row) -> Request | None:
         """What is to be sent for a row; None when nothing can be, and the row has its outcome."""
@@ -103,10 +103,6 @@ class Settler:
             rungs=at.rungs,
         )
         return None
-
-    def _asks_again(self, failure: str | None) -> bool:
-        classes = self._rules.retry_failed
-        return classes is not None and (not classes or failure in classes)
 
     def on_reply(
         self,

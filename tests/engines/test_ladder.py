@@ -31,7 +31,7 @@ def at(*texts: list[str], rungs: int = 2, judge: Judge | None = None, again: boo
     stored = {
         r.key: Known([answer(n, i) for i, n in enumerate(given)]) for r, given in zip(REQUESTS, texts, strict=False)
     }
-    rules = Rules(judge or Judge(SCHEMA, None, low), 2, lambda _: again)
+    rules = Rules(judge or Judge(SCHEMA, None, low), 2, frozenset() if again else None)
     return standing(ROW, REQUESTS[:rungs], stored, rules)
 
 
