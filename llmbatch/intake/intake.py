@@ -76,7 +76,7 @@ class Intake:
 
     async def work(self) -> None:
         """Until the engine is told to stop. Raises UsageError when the broker refuses, and what broke the worker."""
-        self._engine.halt.listen(lambda _: self._woken.set())
+        self._engine.halt.listen(lambda _: self._stopping())
         await self._pump.start()
         flushing = asyncio.create_task(self._flush())
         try:
@@ -84,9 +84,11 @@ class Intake:
                 await self._turn()
                 self._raise_faults(flushing)
             self._pump.target = 0
+            self._pump.hurry()
             await self._end_groups()
             self._new += [each.message for each in self._open.values()]  # without an outcome
             self._open.clear()
+            await self._pump.pause()  # what it was just receiving has arrived then, and goes back too
             await self._drain(flushing)
         finally:
             flushing.cancel()
@@ -97,9 +99,13 @@ class Intake:
         if self._fault is not None:
             raise self._fault
 
+    def _stopping(self) -> None:
+        self._pump.hurry()  # a turn may be waiting for a broker that is away
+        self._woken.set()
+
     async def _drain(self, flushing: asyncio.Task[None]) -> None:
         while self._unsettled and not flushing.done():
-            self._give_back()  # of what the pump was just receiving, too
+            self._give_back()
             await asyncio.sleep(_FLUSH_S / 2)
 
     def _raise_faults(self, flushing: asyncio.Task[None]) -> None:

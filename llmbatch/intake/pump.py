@@ -46,6 +46,7 @@ class Pump:
         self._loop = asyncio.get_running_loop()
         self._orders: deque[tuple[Sequence[Settlement] | None, asyncio.Future[bool]]] = deque()
         self._wake = threading.Event()
+        self._patient = True  # a lost connection is waited for
         self._ending = self._dead = False
         self._held: dict[tuple[str, int], tuple[Message, float]] = {}  # with the time its lease was last extended
         self._thread = threading.Thread(target=self._serve, name="broker", daemon=True)
@@ -62,20 +63,16 @@ class Pump:
 
     async def settle(self, batch: Sequence[Settlement]) -> bool:
         """Carry fates out; False when the connection was lost, and with it perhaps the fates."""
-        if self._dead:
-            return False
-        done: asyncio.Future[bool] = self._loop.create_future()
-        self._orders.append((batch, done))
-        self._wake.set()
-        return await done
+        return await self._ordered(batch)
 
     async def pause(self) -> None:
         """Hold nothing but what was received. Set ``target`` to 0 before."""
-        if not self._dead:
-            done: asyncio.Future[bool] = self._loop.create_future()
-            self._orders.append((None, done))
-            self._wake.set()
-            await done
+        await self._ordered(None)
+
+    def hurry(self) -> None:
+        """The worker ends: a broker that is away is tried once more, and not waited for."""
+        self._patient = False
+        self._wake.set()
 
     async def close(self) -> None:
         """Carry out what was ordered, and let go of the broker."""
@@ -83,6 +80,14 @@ class Pump:
         self._wake.set()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
+
+    async def _ordered(self, batch: Sequence[Settlement] | None) -> bool:
+        done: asyncio.Future[bool] = self._loop.create_future()
+        self._orders.append((batch, done))
+        self._wake.set()
+        if self._dead:  # perhaps since just now: nobody else takes the order
+            self._give_up()
+        return await done
 
     # --- the broker's thread -----------------------------------------------------------------------------------
 
@@ -169,7 +174,7 @@ class Pump:
             except LlmbatchError:
                 raise
             except self._broker.faults as again:
-                if self._ending:
+                if self._ending or not self._patient:
                     self._note(f"the broker does not answer: {_named(again)}; what is not acknowledged comes again")
                     return False
                 pause = min(_LONGEST_PAUSE_S, pause * 2)
@@ -183,10 +188,11 @@ class Pump:
         self._give_up()
 
     def _give_up(self) -> None:
-        while self._orders:
-            batch, done = self._orders.popleft()
-            self._forget(batch or ())
-            self._post(_resolve, done, False)
+        with suppress(IndexError):
+            while True:
+                batch, done = self._orders.popleft()
+                self._forget(batch or ())
+                self._post(_resolve, done, False)
 
     def _post(self, fn: Callable[..., object], *args: object) -> None:
         if not self._loop.is_closed():

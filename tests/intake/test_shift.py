@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -17,7 +18,8 @@ import pytest
 from llmbatch.cli import shift as shifts
 from llmbatch.cli.shift import Shift, work
 from llmbatch.errors import Exit
-from llmbatch.intake import Message, Queues, address_of, open_broker
+from llmbatch.intake import Message, Queues, Settlement, address_of, open_broker
+from llmbatch.intake.brokers.memory import MemoryBroker
 from llmbatch.simulator import Fault, Latency, Scenario, Server
 from tests.cli.conftest import Serve, tickets
 
@@ -182,6 +184,46 @@ def test_a_message_that_has_its_result_already_counts_as_taken(tmp_path: Path, s
     report = bench.report()
     assert report["attempts"]["sent"] == 0
     assert report["notes"][0] == "1 messages were taken"
+
+
+def test_a_worker_that_is_told_to_end_does_not_wait_for_a_broker_that_is_away(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, serve(Scenario(server=Server(brain="echo"))).base_url)
+    bench.put(*bodies(tickets(3)))
+    away = _Away(bench.order.address, bench.queues)
+    monkeypatch.setattr(shifts, "open_broker", lambda *_, **__: away)
+    assert bench.work(idle_s=None) == Exit.OK
+    assert away.tries is not None
+    assert 0 < away.tries < _TRIES
+    assert len(bench.taken("rows")) == 3
+
+
+_TRIES = 5
+
+
+class _Away(MemoryBroker):
+    """Is away when it is to settle for the first time, which is when its worker is told to end; back after five tries.
+
+    So a worker that waits for it is seen to, and does not hang.
+    """
+
+    faults = (ConnectionError,)
+    lease_s = 30.0
+    tries: int | None = None
+
+    def settle(self, batch: Sequence[Settlement]) -> bool:
+        if self.tries is None:
+            self.tries = 0
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise ConnectionError
+        return super().settle(batch)
+
+    def connect(self) -> None:
+        if self.tries is not None:
+            self.tries += 1
+            if self.tries < _TRIES:
+                raise ConnectionError
 
 
 @pytest.mark.slow
