@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import boto3
 import pytest
+import redis
 
 from llmbatch.errors import UsageError
-from llmbatch.intake import Broker, Fate, Message, Queues, Settlement
+from llmbatch.intake import Broker, Fate, Message, Queues, Settlement, address_of, open_broker
 from tests.intake.conftest import Place
 
 BODY = b'{"id": "r1", "text": "an invoice"}'
@@ -121,13 +124,53 @@ def test_a_queue_that_is_missing_is_a_mistake(place: Place) -> None:
     broker.close()
 
 
+@pytest.mark.parametrize("place", ["sqs"], indirect=True)
+def test_connecting_anew_asks_sqs(place: Place, queues: Queues, broker: Broker) -> None:
+    again = place.broker(queues, create=False)
+    again.connect()
+    client = boto3.client("sqs", region_name="eu-west-1")
+    client.delete_queue(QueueUrl=client.get_queue_url(QueueName=queues.rows)["QueueUrl"])
+    client.close()
+    with pytest.raises(UsageError, match="has no queue"):
+        again.connect()
+
+
+@pytest.mark.parametrize("place", ["sqs"], indirect=True)
+def test_a_delete_that_sqs_refuses_is_no_acknowledgement(broker: Broker) -> None:
+    broker.send([(f"m{n}", BODY) for n in range(12)])
+    *most, last = receive(broker, 12)
+    assert broker.settle([Settlement(message, Fate.DONE) for message in most])
+    assert not broker.settle([Settlement(replace(last, handle="of nobody"), Fate.DONE)])
+
+
+@pytest.mark.parametrize("place", ["redis"], indirect=True)
+def test_a_redis_key_that_is_no_stream_is_said(place: Place, queues: Queues) -> None:
+    client: Any = redis.Redis.from_url(place.url)
+    client.set(queues.rows, "text")
+    client.close()
+    broker = place.broker(queues)
+    with pytest.raises(broker.faults, match="WRONGTYPE"):
+        broker.connect()
+    broker.close()
+
+
+@pytest.mark.parametrize("place", ["redis"], indirect=True)
+def test_a_redis_user_who_may_not_join_the_group_is_refused(place: Place, queues: Queues) -> None:
+    client: Any = redis.Redis.from_url(place.url)
+    client.acl_setuser("reader", enabled=True, passwords=["+secret-of-reader"], commands=["+exists"], keys=["*"])
+    client.close()
+    host = place.url.rpartition("@")[2]
+    broker = open_broker(address_of(f"redis://reader:secret-of-reader@{host}"), queues, lease_s=30.0, create=True)
+    with pytest.raises(UsageError, match="refuses"):
+        broker.connect()
+    broker.close()
+
+
 def _results(place: Place, queues: Queues) -> list[bytes]:
     """Of the reply queue."""
     if place.kind != "redis":
         assert queues.replies is not None
         return place.drained(queues, queues.replies)
-    import redis
-
     client: Any = redis.Redis.from_url(place.url)
     found = [fields[b"result"] for _, fields in client.xrange(queues.replies)]
     client.close()

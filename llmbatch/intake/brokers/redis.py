@@ -14,7 +14,6 @@ import secrets
 import socket
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import redis
@@ -60,10 +59,16 @@ class RedisBroker:
         try:
             if not self._create and not self._redis.exists(self._queues.rows):
                 raise UsageError(f"{at.shown} has no stream {self._queues.rows}", hint="--create makes it")
-            with suppress(faults.ResponseError):  # BUSYGROUP: it is there
-                self._redis.xgroup_create(self._queues.rows, _GROUP, id="0", mkstream=True)
+            self._join()
         except (faults.AuthenticationError, faults.NoPermissionError) as error:
             raise UsageError(f"{at.shown} refuses: {error}", hint="check user, password and permissions") from None
+
+    def _join(self) -> None:
+        try:
+            self._redis.xgroup_create(self._queues.rows, _GROUP, id="0", mkstream=True)
+        except faults.ResponseError as error:
+            if "BUSYGROUP" not in str(error):  # else it is there
+                raise
 
     def receive(self, target: int, held: int, wait_s: float) -> list[Message]:
         """First what other workers left, from time to time, then what is new."""

@@ -52,9 +52,7 @@ class SqsBroker:
         self._urls: dict[str, str] = {}
 
     def connect(self) -> None:
-        """Find the queues."""
-        if self._sqs is not None:
-            return  # each call connects for itself
+        """Find the queues. Each call connects for itself, so this is also how to see whether SQS is there again."""
         try:
             config = Config(connect_timeout=10, read_timeout=30, retries={"max_attempts": 3, "mode": "standard"})
             sqs = boto3.client("sqs", region_name=self._address.host or None, config=config)
@@ -114,7 +112,7 @@ class SqsBroker:
         self._send(self._queues.dead, dead)
         self._send(self._queues.rows, [_copy(e.message) for e in batch if e.fate is Fate.BACK])
         gone = [{"ReceiptHandle": e.message.handle} for e in batch if e.fate is not Fate.AGAIN]
-        self._each_ten(self._sqs.delete_message_batch, self._queues.rows, gone)
+        whole = self._each_ten(self._sqs.delete_message_batch, self._queues.rows, gone)
         shown = [
             {
                 "ReceiptHandle": e.message.handle,
@@ -124,7 +122,7 @@ class SqsBroker:
             if e.fate is Fate.AGAIN
         ]
         self._each_ten(self._sqs.change_message_visibility_batch, self._queues.rows, shown)
-        return True
+        return whole
 
     def pause(self) -> None:
         """Nothing comes unasked."""
@@ -150,11 +148,13 @@ class SqsBroker:
         for chunk in _chunks(entries):
             self._whole(self._sqs.send_message_batch, queue, chunk)
 
-    def _each_ten(self, call: Callable[..., Any], queue: str, entries: list[dict[str, Any]]) -> None:
-        """What fails here comes again by itself, so nothing is tried twice."""
+    def _each_ten(self, call: Callable[..., Any], queue: str, entries: list[dict[str, Any]]) -> bool:
+        """False when some failed. They come again by themselves, so nothing is tried twice."""
+        whole = True
         for start in range(0, len(entries), _BATCH):
             chunk = [{"Id": str(i), **entry} for i, entry in enumerate(entries[start : start + _BATCH])]
-            call(QueueUrl=self._urls[queue], Entries=chunk)
+            whole &= not call(QueueUrl=self._urls[queue], Entries=chunk).get("Failed")
+        return whole
 
     def _whole(self, call: Callable[..., Any], queue: str, entries: list[dict[str, Any]]) -> None:
         """Until every entry is taken."""
