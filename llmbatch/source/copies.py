@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from llmbatch.errors import StorageError
-from llmbatch.source.files import find, new_copy
+from llmbatch.source.files import find, new_copy, sweep
 from llmbatch.source.remote import fetch, is_remote, named
 from llmbatch.source.tables import copy_partitions, copy_table, is_partitioned, is_table, partitions
 
@@ -45,6 +45,8 @@ class Copies:
             copy.unlink(missing_ok=True)
 
     def _new(self, suffix: str) -> Path:
+        if not self._made:
+            sweep(self._folder)
         self._made.append(copy := new_copy(self._folder, suffix))
         return copy
 

@@ -104,15 +104,23 @@ def _exists(name: str) -> bool:
 
 
 def new_copy(folder: Path, suffix: str = "") -> Path:
-    """A new file beside the ledger that only its owner can read. Removes what killed processes left. Raises OSError."""
+    """A new file beside the ledger that only its owner can read. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for left in folder.glob("input-*"):
-        owner = left.name.split("-")[1]
-        if owner.isdigit() and not alive(int(owner)):
-            left.unlink(missing_ok=True)
     handle, name = tempfile.mkstemp(dir=folder, prefix=f"input-{os.getpid()}-", suffix=suffix)
     os.close(handle)
     return Path(name)
+
+
+def sweep(folder: Path) -> None:
+    """Remove copies that killed processes left in a folder, and what DuckDB spilled beside them. Raises OSError."""
+    for left in folder.glob("input-*"):
+        owner = left.name.split("-")[1]
+        if not owner.isdigit() or alive(int(owner)):
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def spool(folder: Path) -> Path:

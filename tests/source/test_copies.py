@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,20 @@ def test_a_view_reads_no_other_file(tmp_path: Path) -> None:
         con.execute(f"create view v as select * from read_csv('{tmp_path}/secret.csv')")
     with pytest.raises(InputError, match="cannot be read"):
         open_source([f"{tmp_path}/crm.duckdb::v"], tmp_path / "spool")
+
+
+def test_what_a_killed_copy_left_is_removed(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "crm.duckdb")) as con:
+        con.execute("create table t as select 1 as id")
+    spill = tmp_path / "spool/input-999999999-abc.parquet.spill"
+    spill.mkdir(parents=True)
+    (spill / "duckdb_temp_storage-0.tmp").write_bytes(b"rows")
+    (tmp_path / "spool/input-999999999-abc.parquet").write_bytes(b"PAR1")
+    alive = tmp_path / f"spool/input-{os.getpid()}-abc.parquet"
+    alive.write_bytes(b"PAR1")
+    with open_source([f"{tmp_path}/crm.duckdb::t"], tmp_path / "spool") as source:
+        assert [row.columns["id"] for row in source.rows()] == [1]
+    assert list((tmp_path / "spool").iterdir()) == [alive]
 
 
 def test_a_table_that_is_missing_is_a_mistake(tmp_path: Path) -> None:
