@@ -7,17 +7,22 @@ meanwhile, and costs one download.
 from __future__ import annotations
 
 import fnmatch
+import http.client
 import re
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from llmbatch.errors import InputError
 from llmbatch.hosts import is_this_machine
 from llmbatch.scrub import remember
-from llmbatch.stores import Place, faults, is_object, place_of
+from llmbatch.stores import faults, is_object, place_of
+
+if TYPE_CHECKING:
+    from obstore import GetResult
 
 _CHUNK = 8 * 2**20
 _TIMEOUT_S = 60
@@ -62,13 +67,21 @@ def fetch(name: str, target: IO[bytes]) -> str:
     if is_object(name):
         place = place_of(name)
         with faults(name, InputError, _HINT):
-            _whole(name, _chunks(place), target, place.store.head(place.path)["size"])
+            found = place.store.get(place.path)
+        _whole(name, _chunks(name, found), target, found.meta["size"])
         return name
     return _fetch_url(name, target)
 
 
-def _chunks(place: Place) -> Iterator[Any]:
-    yield from place.store.get(place.path).stream(min_chunk_size=_CHUNK)
+def _chunks(name: str, found: GetResult) -> Iterator[Any]:
+    """The store's faults are named here, so that those of the disk they are written to are not taken for them."""
+    stream = iter(found.stream(min_chunk_size=_CHUNK))
+    while True:
+        with faults(name, InputError, _HINT):
+            chunk = next(stream, None)
+        if chunk is None:
+            return
+        yield chunk
 
 
 def _whole(name: str, chunks: Iterator[Any], target: IO[bytes], size: int | None) -> None:
@@ -100,8 +113,8 @@ def _fetch_url(url: str, target: IO[bytes]) -> str:
     except urllib.error.HTTPError as error:
         error.close()
         raise InputError(f"{shown}: the server says {error.code}", hint=_HINT) from None
-    except (urllib.error.URLError, TimeoutError) as error:
-        reason = getattr(error, "reason", error)
+    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, ssl.SSLError, TimeoutError) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise InputError(f"{shown}: cannot be fetched: {type(reason).__name__}", hint=_HINT) from None
     return shown
 

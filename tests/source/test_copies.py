@@ -16,6 +16,7 @@ import pytest
 
 from llmbatch.errors import InputError, UsageError
 from llmbatch.source import open_source
+from llmbatch.source.remote import fetch
 from tests.counterparts.aws import CREDENTIALS, moto
 
 LINES = b"".join(orjson.dumps({"id": f"r{n}", "text": f"row {n}"}) + b"\n" for n in range(50))
@@ -145,6 +146,19 @@ def test_a_signed_address_is_fetched_and_not_shown(tmp_path: Path) -> None:
         open_source(["http://example.com/rows.jsonl"], tmp_path / "spool")
 
 
+@pytest.mark.parametrize(("path", "fault"), [("silent", "RemoteDisconnected"), ("cut", "IncompleteRead")])
+def test_a_server_that_hangs_up_is_named_and_not_the_disk(tmp_path: Path, path: str, fault: str) -> None:
+    with _Web(tmp_path, _HangsUp) as url, pytest.raises(InputError, match=f"cannot be fetched: {fault}"):
+        open_source([f"{url}/{path}.jsonl"], tmp_path / "spool")
+    assert not list((tmp_path / "spool").iterdir())
+
+
+def test_a_full_disk_is_not_the_address_s_fault(bucket: boto3.client) -> None:
+    bucket.put_object(Bucket="rows", Key="full.jsonl", Body=LINES)
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError, match="No space"):  # noqa: PTH123
+        fetch("s3://rows/full.jsonl", full)
+
+
 def _partitioned(folder: Path) -> None:
     places = ("lang=de/day=2026-01-31", "lang=de/day=__HIVE_DEFAULT_PARTITION__", "lang=e%20n/day=2026-02-01")
     for first, place in enumerate(places):
@@ -152,13 +166,22 @@ def _partitioned(folder: Path) -> None:
         pl.DataFrame({"id": [first, first + 1], "text": ["a", "b"]}).write_parquet(folder / place / "part-0.parquet")
 
 
+class _HangsUp(http.server.SimpleHTTPRequestHandler):
+    """Before its answer, or in the middle of it."""
+
+    def do_GET(self) -> None:
+        self.close_connection = True
+        if self.path == "/cut.jsonl":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n{")
+
+
 class _Web:
     """A web server of a folder."""
 
-    def __init__(self, folder: Path) -> None:
-        class Quiet(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, folder: Path, kind: type[http.server.SimpleHTTPRequestHandler] | None = None) -> None:
+        class Quiet(kind or http.server.SimpleHTTPRequestHandler):  # type: ignore[misc]
             def __init__(self, *args: object) -> None:
-                super().__init__(*args, directory=str(folder))  # type: ignore[arg-type]
+                super().__init__(*args, directory=str(folder))
 
             def log_message(self, format: str, *args: object) -> None: ...
 
