@@ -49,6 +49,12 @@ def scrub(text: str) -> str:
     return _FORMS.sub(HIDDEN, hide_values(text))
 
 
+def fault_in_words(fault: BaseException) -> str:
+    """A library's fault in few words: its type and its first line, without what that may quote of an address."""
+    words = scrub(str(fault)).partition("\n")[0][:200]
+    return f"{type(fault).__name__}: {words}" if words else type(fault).__name__
+
+
 def hide_values(text: str) -> str:
     """Data with ``[key]`` in place of the values of known secrets, as they are, in JSON or in a URL."""
     for secret in sorted(_secrets(), key=len, reverse=True):

@@ -45,7 +45,7 @@ class Crew:
 
         window_s = max(_LEAST_WINDOW_S, _WINDOW_S * self.workers)
         told, environment = _for_workers(settings)
-        plan = Plan(self.workers, self.in_flight, window_s)
+        plan = Plan(self.workers, self.in_flight)
         return Fleet(self.recruit, Kit(told, environment, window_s), plan, parts)
 
 

@@ -14,7 +14,7 @@ from llmbatch.cli.gate import note, shown
 from llmbatch.cli.make import usable
 from llmbatch.errors import Exit, StorageError
 from llmbatch.intake import Address, Broker, Queues, open_broker
-from llmbatch.scrub import scrub
+from llmbatch.scrub import fault_in_words
 from llmbatch.settings import InputSettings
 from llmbatch.sink import added_columns
 from llmbatch.sink.lines import line_of
@@ -86,9 +86,8 @@ class _Entering:
                 return
 
     def _away(self, fault: BaseException) -> StorageError:
-        words = scrub(str(fault)).partition("\n")[0][:200]
         return StorageError(
-            f"the broker at {self._address.shown} does not answer: {type(fault).__name__}: {words}",
+            f"the broker at {self._address.shown} does not answer: {fault_in_words(fault)}",
             hint=f"{self.sent:,} rows are in the queue"
             + (", and perhaps some of the next; what is answered twice is paid once" if self.sent else ""),
         )

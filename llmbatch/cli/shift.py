@@ -33,7 +33,7 @@ from llmbatch.ledger import Ledger, Lock, Run
 from llmbatch.pipeline import Pipeline
 from llmbatch.progress import Gauges, Recorder, StatusFile, choose
 from llmbatch.render import Renderer
-from llmbatch.scrub import escaped, scrub
+from llmbatch.scrub import escaped, fault_in_words
 from llmbatch.tally import Tally
 from llmbatch.types import Provider
 from llmbatch.validate import Judge
@@ -164,9 +164,8 @@ def _try_broker(broker: Broker, address: Address) -> None:
     try:
         broker.connect()
     except broker.faults as fault:
-        words = scrub(str(fault)).partition("\n")[0][:200]
         raise UsageError(
-            f"the broker at {address.shown} does not answer: {type(fault).__name__}: {words}",
+            f"the broker at {address.shown} does not answer: {fault_in_words(fault)}",
             hint="is it started, and is this its address?",
         ) from None
 

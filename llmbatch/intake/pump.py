@@ -18,7 +18,7 @@ from contextlib import suppress
 from llmbatch.errors import LlmbatchError
 from llmbatch.intake.brokers import Broker
 from llmbatch.intake.message import Fate, Message, Settlement
-from llmbatch.scrub import scrub
+from llmbatch.scrub import fault_in_words
 
 _BUSY_S = 0.02  #: how long a turn waits for messages while there are fates to carry out soon
 _IDLE_S = 1.0
@@ -161,7 +161,7 @@ class Pump:
 
     def _reconnect(self, fault: BaseException) -> bool:
         """Until it works, or the worker ends."""
-        self._note(f"the connection to the broker is lost: {_named(fault)}")
+        self._note(f"the connection to the broker is lost: {fault_in_words(fault)}")
         self.quiet_since = None
         if self._broker.lease_s is None:
             self._drop_held()
@@ -175,7 +175,9 @@ class Pump:
                 raise
             except self._broker.faults as again:
                 if self._ending or not self._patient:
-                    self._note(f"the broker does not answer: {_named(again)}; what is not acknowledged comes again")
+                    self._note(
+                        f"the broker does not answer: {fault_in_words(again)}; what is not acknowledged comes again"
+                    )
                     return False
                 pause = min(_LONGEST_PAUSE_S, pause * 2)
             else:
@@ -202,9 +204,3 @@ class Pump:
 def _resolve(future: asyncio.Future[bool], value: bool) -> None:
     if not future.done():
         future.set_result(value)
-
-
-def _named(fault: BaseException) -> str:
-    """In few words, without what a library may quote of an address."""
-    words = scrub(str(fault)).partition("\n")[0][:200]
-    return f"{type(fault).__name__}: {words}" if words else type(fault).__name__

@@ -1,7 +1,9 @@
 """Workers that are lost: their rows are answered by others, and what may have been paid for is counted."""
 
 import asyncio
+import os
 import random
+import tempfile
 from collections.abc import Callable
 from itertools import chain, repeat
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from llmbatch.cli.crew import _for_workers
-from llmbatch.engines.ray import Gone, fleet
+from llmbatch.engines.ray import Gone, cluster, fleet
 from llmbatch.engines.ray.messages import Heard, Kit
 from llmbatch.errors import Exit, Interrupted, ProviderDown
 from llmbatch.halt import Halt
@@ -216,3 +218,13 @@ async def test_the_key_goes_by_the_environment_of_the_kit_and_is_in_no_text(monk
     assert environment["MY_KEY"] == "sk-secret-1234567890"
     assert "HOME_TOKEN" not in environment
     assert "secret" not in repr(Kit(told, environment, 0.01))
+
+
+def test_folders_of_runs_that_were_killed_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(cluster, "_LONGEST_TEMP", 1_000)
+    kept = f"llmb-ray-{os.getpid()}-a"
+    for name in (f"llmb-ray-{2**70}-a", "llmb-ray-999999999-a", kept):
+        (tmp_path / name).mkdir()
+    own = cluster._own_folder()
+    assert {path.name for path in tmp_path.iterdir()} == {kept, Path(own).name}

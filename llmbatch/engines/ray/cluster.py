@@ -20,6 +20,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, TypeVar
 
+from llmbatch.atomic import alive
 from llmbatch.engines.ray.link import Gone, Link
 from llmbatch.engines.ray.messages import Greeting, Heard, Kit, ToWorker
 from llmbatch.engines.ray.worker import Worker
@@ -205,19 +206,9 @@ def _own_folder() -> str:
         where = Path("/tmp")  # noqa: S108 - mkdtemp takes a new name
     for left in where.glob(f"{_OWN}*-*"):
         pid = left.name.removeprefix(_OWN).partition("-")[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
+        if pid.isdigit() and not alive(int(pid)):
             shutil.rmtree(left, ignore_errors=True)  # what belongs to others stays
     return tempfile.mkdtemp(prefix=f"{_OWN}{os.getpid()}-", dir=where)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # another user's
-    return True
 
 
 @contextmanager

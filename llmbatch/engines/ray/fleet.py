@@ -27,7 +27,6 @@ class Plan:
 
     workers: int
     in_flight: int  #: requests leased to a worker at most
-    window_s: float  #: messages are gathered for so long
 
 
 class LastRow(wrap.Tail):
@@ -106,7 +105,7 @@ class Fleet:
     async def _keep(self) -> None:
         """Keep one worker alive: when it is lost, start another."""
         while not self._parts.halt:
-            member = Member(self._recruit(), self._desk, self._parts.halt, self._plan.window_s, self._heard)
+            member = Member(self._recruit(), self._desk, self._parts.halt, self._kit.window_s, self._heard)
             try:
                 await self._employ(member)
             except Exception as error:  # noqa: BLE001 - whatever ends a worker, its rows go to others
