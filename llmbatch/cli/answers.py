@@ -22,8 +22,10 @@ _MOST_CHARS = 2 * 2**20  #: of their raw replies
 _VALID = frozenset({Status.DONE, Status.REUSED})
 
 
-def answered_rows(rows: Iterable[Row], con: duckdb.DuckDBPyConnection, run: Run) -> Generator[tuple[Row, Answer]]:
-    """The rows of a run's input, from its first on, each with how it ended.
+def answered_rows(
+    rows: Iterable[Row], total: int, con: duckdb.DuckDBPyConnection, run: Run
+) -> Generator[tuple[Row, Answer]]:
+    """The first ``total`` rows of a run's input, none left out, each with how it ended.
 
     Answers are read ahead in a thread with a connection of its own: DuckDB works on another core. Close this before
     ``con``, also when what is done with the rows fails.
@@ -38,9 +40,8 @@ def answered_rows(rows: Iterable[Row], con: duckdb.DuckDBPyConnection, run: Run)
         for row in rows:
             if row.row_no >= chunk.until:
                 chunk = ahead.result()
-                if row.row_no >= chunk.until:  # rows were left out
-                    chunk = _read(con, run, row.row_no, chunk.size)
-                ahead = read(chunk.until, chunk.next_size)
+                if chunk.until < total:
+                    ahead = read(chunk.until, chunk.next_size)
             yield row, _answer(chunk.answers.pop(row.row_no, None))
 
 

@@ -118,7 +118,7 @@ def allowed(max_failed: str, total: int) -> float:
 
 
 def _pairs(night: Night, con: duckdb.DuckDBPyConnection, run: Run) -> Generator[tuple[Row, Answer]]:
-    yield from answered_rows(night.rows(), con, run)
+    yield from answered_rows(night.rows(), night.total, con, run)
     refuse_changed(night.source, night.survey)  # before the new results take the place of the old
 
 

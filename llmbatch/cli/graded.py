@@ -62,7 +62,7 @@ class Stored:
                 hint="name the file as it was then with --input",
             )
         rows = islice(self.source.rows(skip_bad=True), self.found.total)
-        with closing(answered_rows(rows, con, self.found.run)) as pairs:
+        with closing(answered_rows(rows, self.found.total, con, self.found.run)) as pairs:
             for row, answer in pairs:
                 if answer.status not in (Status.SKIPPED, Status.PENDING):
                     yield self._with_gold(row), answer
