@@ -19,7 +19,7 @@ from llmbatch.ledger import Begun
 from llmbatch.pipeline import Pipeline
 from llmbatch.settings import ASKING, GraderSettings
 from llmbatch.sink import Answer
-from llmbatch.source import Source, open_source, row_id
+from llmbatch.source import Source, Stamp, open_source, row_id
 from llmbatch.types import Json, Row, Status
 
 _MOST_GOLD = 1_000_000  #: rows of a gold file, which are held in memory
@@ -48,18 +48,18 @@ class Stored:
     pipeline: Pipeline
     found: Begun
     source: Source
+    stamp: Stamp  #: of the input when its bytes were compared with what the run read
     gold: Mapping[str, dict[str, Json]] | None  #: a gold file's rows by id, in place of the input's gold columns
     seed: int
 
     def rows(self, con: duckdb.DuckDBPyConnection) -> Iterator[tuple[Row, Answer]]:
-        """The rows that were answered or failed, with gold. Raises InputError when the input is another."""
+        """The rows that were answered or failed, with gold. Raises InputError when the input has changed."""
         from itertools import islice
 
-        if self.source.fingerprint() != self.found.fingerprint:
-            names = ", ".join(file.name for file in self.source.files)
+        if self.source.stamp() != self.stamp:
             raise InputError(
-                f"{names} is not what run {self.found.run.run_id} read: its bytes differ",
-                hint="name the file as it was then with --input",
+                f"{_names(self.source)} changed while it was graded",
+                hint="wait until it is written, then name the file as it was then with --input",
             )
         rows = islice(self.source.rows(skip_bad=True), self.found.total)
         with closing(answered_rows(rows, self.found.total, con, self.found.run)) as pairs:
@@ -85,13 +85,28 @@ class Stored:
         return f"{len(text_of(answer.output)).bit_length():02}"
 
 
+def checked(source: Source, found: Begun) -> Stamp:
+    """The input's stamp, after every byte was read. Raises InputError when it is not what the run read."""
+    stamp = source.stamp()
+    if source.fingerprint() != found.fingerprint:
+        raise InputError(
+            f"{_names(source)} is not what run {found.run.run_id} read: its bytes differ",
+            hint="name the file as it was then with --input",
+        )
+    return stamp
+
+
+def _names(source: Source) -> str:
+    return ", ".join(file.name for file in source.files)
+
+
 def grade(
     con: duckdb.DuckDBPyConnection, stored: Stored, graders: Mapping[str, Grader], sample: int | None
 ) -> tuple[Graded, ...]:
     """What the graders that ask nobody say of all rows, or of a sample in which each stratum has its share."""
     told = stored.pipeline.settings.quality.graders
     scores = {name: Scores(name, told[name].passes, told[name].floor) for name in graders}
-    chosen = None if sample is None else _drawn(con, stored, sample)
+    chosen = None if sample is None or not graders else _drawn(con, stored, sample)
     for row, answer in stored.rows(con) if graders else ():
         if chosen is None or row.row_no in chosen:
             for name, grader in graders.items():

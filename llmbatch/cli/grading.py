@@ -71,7 +71,7 @@ def grade(order: Order, wanted: Wanted) -> Grades:
         spool = Path(stack.enter_context(TemporaryDirectory()))
         source = stack.enter_context(open_source(order.inputs or graded.inputs_of(found), spool))
         gold = graded.by_id(pipeline, wanted.gold, "--gold") if wanted.gold else None
-        stored = graded.Stored(pipeline, found, source, gold, wanted.seed)
+        stored = graded.Stored(pipeline, found, source, graded.checked(source, found), gold, wanted.seed)
         labels = judges.labels_of(pipeline, wanted.labels)
         with reading(order.ledger_file) as con:
             plain = graded.grade(con, stored, graders, wanted.sample)
@@ -128,7 +128,7 @@ def _asked(
     side.refuse([case.side.within(wanted.budget) for case in cases])
     left, found = wanted.budget, []
     for case in cases:
-        asking = side.ask(order, stored.source, case.side.within(left))
+        asking = side.ask(order, stored.source, stored.found.fingerprint, case.side.within(left))
         with closing(ledgers.connect(order.ledger_file)) as con:
             grades = asking.with_bill(case.graded(side.said(con, case.side)))
             asking.end(con, grades)

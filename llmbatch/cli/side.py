@@ -164,10 +164,13 @@ def refuse(sides: Sequence[Side]) -> None:
         refuse_unbounded(side.pipeline.settings, WorstCase(side.pipeline, prices), prices)
 
 
-def ask(order: Order, source: Source, side: Side) -> Asking:
-    """Ask the rows that the ledger has no answer for; what is stored serves. Raises Stopped when it stops early."""
+def ask(order: Order, source: Source, fingerprint: str, side: Side) -> Asking:
+    """Ask the rows that the ledger has no answer for; what is stored serves. Raises Stopped when it stops early.
+
+    ``fingerprint`` is that of the source.
+    """
     make_room(side.pipeline.settings.limits.concurrency)
-    night = _night(order, source, side)
+    night = _night(order, source, fingerprint, side)
     with Signals() as signals:
         answered = uvloop.run(answer(night, signals))
     if (reason := answered.reason) is not None:
@@ -227,7 +230,7 @@ def _end(
     answered.display.end(STATUS, code)
 
 
-def _night(order: Order, source: Source, side: Side) -> Night:
+def _night(order: Order, source: Source, fingerprint: str, side: Side) -> Night:
     pipeline = side.pipeline
     tally = Tally()
     tally.planned(len(side.rows))
@@ -237,7 +240,7 @@ def _night(order: Order, source: Source, side: Side) -> Night:
         renderer=side.renderer,
         judge=side.judge,
         source=source,
-        survey=Survey(len(side.rows), 0, 0, source.fingerprint(), {}, source.stamp()),
+        survey=Survey(len(side.rows), 0, 0, fingerprint, {}, source.stamp()),
         total=len(side.rows),
         target=Target(Path(), "jsonl", "jsonl", (), {}, pipeline.schema, "", pipeline.version),  # nothing is written
         tally=tally,

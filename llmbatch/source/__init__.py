@@ -2,7 +2,7 @@
 
 from llmbatch.source.columns import ColumnType
 from llmbatch.source.files import InputFile, Reading
-from llmbatch.source.stream import Source, open_source
+from llmbatch.source.stream import Source, Stamp, open_source
 from llmbatch.source.survey import Survey, check_row, refuse_changed, row_id, survey
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "InputFile",
     "Reading",
     "Source",
+    "Stamp",
     "Survey",
     "check_row",
     "open_source",
