@@ -19,7 +19,7 @@ from llmbatch.cli import quality, schedules, screen
 from llmbatch.cli.answers import answered_rows
 from llmbatch.cli.gate import complain, event_log
 from llmbatch.cli.order import command, how_to_go_on
-from llmbatch.cli.past import trend, versions
+from llmbatch.cli.past import earlier, trend, versions
 from llmbatch.cli.publishing import addressed, partitioned, put_away
 from llmbatch.cli.wiring import Wired
 from llmbatch.errors import Exit, InputError, Stop, StorageError
@@ -133,6 +133,7 @@ def report_of(
 ) -> reports.RunReport:
     """The report of a run that has ended so."""
     run, wired, settings = answered.run, answered.wired, night.pipeline.settings
+    before = earlier(con, run)
     facts = reports.RunFacts(
         run_id=run.run_id,
         pipeline=night.pipeline.name,
@@ -155,14 +156,14 @@ def report_of(
         structured_output=wired.structured_output,
         files=files,
         notes=_notes(night, answered.reason, found),
-        trend=trend(con, run),
+        trend=trend(before),
         quality=found,
         rung_scores=quality.by_rung(night.gathered),
         schedule=schedules.told(answered.led, night.tally, run) if answered.led is not None else None,
         planned=wired.planned(),
     )
     report = reports.build(night.tally, facts)
-    return replace(report, cost=replace(report.cost, by_prompt_version=versions(con, run, report)))
+    return replace(report, cost=replace(report.cost, by_prompt_version=versions(con, before, report)))
 
 
 def _files(night: Night) -> dict[str, str]:

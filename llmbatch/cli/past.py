@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -16,17 +16,24 @@ _RUNS = 30
 _VERSIONS = 10
 
 
-def trend(con: duckdb.DuckDBPyConnection, run: ledgers.Run) -> tuple[PastRun, ...]:
-    """The last 30 runs before this one that ended, oldest first."""
-    found = [_past(run_id, orjson.loads(text)) for run_id, text in ledgers.reports_before(con, run, _RUNS)]
-    return tuple(reversed(found))
+#: run_id and report of runs before one, newest first
+Earlier = Sequence[tuple[str, dict[str, Any]]]
 
 
-def versions(con: duckdb.DuckDBPyConnection, run: ledgers.Run, report: RunReport) -> tuple[VersionCost, ...]:
+def earlier(con: duckdb.DuckDBPyConnection, run: ledgers.Run) -> Earlier:
+    """The last 30 runs before this one that ended."""
+    return [(run_id, orjson.loads(text)) for run_id, text in ledgers.reports_before(con, run, _RUNS)]
+
+
+def trend(before: Earlier) -> tuple[PastRun, ...]:
+    """How each went, oldest first."""
+    return tuple(_past(run_id, facts) for run_id, facts in reversed(before))
+
+
+def versions(con: duckdb.DuckDBPyConnection, before: Earlier, report: RunReport) -> tuple[VersionCost, ...]:
     """The ten newest prompt versions beside each other, newest first: their bills, and how their last runs went."""
-    earlier = (orjson.loads(text) for _, text in ledgers.reports_before(con, run, _RUNS))
     known: dict[str, dict[str, float]] = {}
-    for facts in (to_json(report), *earlier):
+    for facts in (to_json(report), *(facts for _, facts in before)):
         for name, value in figures(facts):
             known.setdefault(facts["prompt_version"], {}).setdefault(name, value)
     return tuple(
