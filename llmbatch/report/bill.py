@@ -5,13 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 
 from llmbatch.report.details import DOLLAR_PLACES
-from llmbatch.report.model import Cost, ModelCost, TierCost, VersionCost
+from llmbatch.report.model import Cost, ModelCost, TierCost
 from llmbatch.tally import ModelSum, Tally
 from llmbatch.types import Status
 
 
-def cost_of(tally: Tally, price_source: str, versions: tuple[VersionCost, ...]) -> Cost:
-    """The bill. A sum in which nothing is priced is None, never 0."""
+def cost_of(tally: Tally, price_source: str) -> Cost:
+    """The bill, without those of prompt versions. A sum in which nothing is priced is None, never 0."""
     answered = sum(m.attempts for m in tally.by_model.values())
     unknown = answered > 0 and tally.unpriced == answered
     no_saving_known = tally.saved_unpriced > 0 and not tally.saved_usd
@@ -28,7 +28,6 @@ def cost_of(tally: Tally, price_source: str, versions: tuple[VersionCost, ...]) 
         price_source=price_source,
         possibly_paid_usd=None if tally.possibly_paid_unpriced else _round(tally.possibly_paid_usd),
         by_tier=tuple(_tier_cost(name, sums) for name, sums in tiers),
-        by_prompt_version=versions,
         saved_by_cache_usd=None if unknown else _round(tally.saved_by_cache_usd),
         saved_by_tier_usd=None if unknown else _round(tally.saved_by_tier_usd),
         per_1000_rows_usd=per_1000(total, tally.settled),

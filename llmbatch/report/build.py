@@ -27,7 +27,6 @@ from llmbatch.report.model import (
     RunReport,
     Throughput,
     TokenCounts,
-    VersionCost,
 )
 from llmbatch.report.rungs import RungScore
 from llmbatch.tally import Histogram, ModelSum, Tally
@@ -62,7 +61,6 @@ class RunFacts:
     hedged: int = 0
     notes: tuple[str, ...] = ()
     planned: Planned | None = None
-    by_prompt_version: tuple[VersionCost, ...] = ()
     trend: tuple[PastRun, ...] = ()
     quality: Quality | None = None
     rung_scores: Mapping[str, Mapping[str, RungScore]] = field(default_factory=dict)  #: by model of the ladder, grader
@@ -86,7 +84,7 @@ def build(tally: Tally, facts: RunFacts) -> RunReport:
         failures=dict(tally.failures.most_common()),
         attempts=_attempts(tally, facts.hedged),
         tokens=_tokens(tally.by_model),
-        cost=cost_of(tally, facts.price_source, facts.by_prompt_version),
+        cost=cost_of(tally, facts.price_source),
         latency_ms=_latency(tally.latency_s),
         throughput=Throughput(round((rows.total - rows.pending) / wall_s, 3) if wall_s else None),
         limits=Limits(facts.concurrency_final, facts.limit_changes, facts.budget_usd),
