@@ -46,7 +46,6 @@ def _view(found: Comparison) -> dict[str, Any]:
         "level": "ok" if found.named is not None or not found.goal.any else "warn",
         "head": contest.head(found),
         "at": found.at,
-        "named": found.named,
         "reason": found.reason,
         "certificates": [f"{name}: {line}" for name, line in contest.certified(found)],
         "columns": _HEAD,
