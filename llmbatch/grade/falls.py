@@ -22,31 +22,30 @@ def score_tests(now: Profile, before: Sequence[Profile], min_change: float, rece
     for number, (name, scores) in enumerate(now.scores.items()):
         part = 1 if number else _PRIMARY
         nights = [profile.scores[name] for profile in before if profile.scores.get(name)]
-        for worse, weight in ((True, DIRE), (False, WELCOME)):
-            yield from _mean_test(f"grader {name}", scores, nights, min_change, worse=worse, weight=part * weight)
+        yield from _mean_tests(f"grader {name}", scores, nights, min_change, {True: part * DIRE, False: part * WELCOME})
         if recent is not None and recent.scores.get(name):
             both, rest = _merged((scores, recent.scores[name])), nights[1:]
-            what = f"grader {name}{OVER_TWO}"
-            yield from _mean_test(what, both, rest, min_change, worse=True, weight=part * _TWO_NIGHTS)
+            yield from _mean_tests(f"grader {name}{OVER_TWO}", both, rest, min_change, {True: part * _TWO_NIGHTS})
 
 
-def _mean_test(
+def _mean_tests(
     what: str,
     scores: Mapping[float, int],
     nights: Sequence[Mapping[float, int]],
     min_change: float,
-    *,
-    worse: bool,
-    weight: float,
+    weights: Mapping[bool, float],
 ) -> Iterator[Test]:
+    """That the mean fell (``weights[True]``) and that it rose, whichever has a weight."""
     known = _merged(nights) if nights else {}
     if min(sum(scores.values()), sum(known.values())) < LEAST_ROWS:
         return
     phi = dispersion(nights, lambda one, rest: _distance(one, _merged(rest)))
     before, now = mean_of(known), mean_of(scores)
-    p = _higher(known, scores) if worse else _higher(scores, known)
-    move = Move(what, before, now, _of_difference(scores, known), allowing(p, phi), worse, context=False)
-    yield Test(move, weight, abs(now - before) >= min_change)
+    interval = _of_difference(scores, known)
+    for worse, weight in weights.items():
+        p = _higher(known, scores) if worse else _higher(scores, known)
+        move = Move(what, before, now, interval, allowing(p, phi), worse, context=False)
+        yield Test(move, weight, abs(now - before) >= min_change)
 
 
 def gold_tests(verdicts: Sequence[str], min_change: float) -> Iterator[Test]:
