@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -10,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from llmbatch.candidates.model import Candidate
-from llmbatch.grade import Grader, interval_of
+from llmbatch.grade import Grader, counted, interval_of
 from llmbatch.limits.state import LimitState
 from llmbatch.types import Json, Reply, Row
 from llmbatch.validate import Judge
@@ -103,7 +102,7 @@ def measured(known: Candidate, rows: Sequence[Tried], grader: str, tier: str, li
         rows=len(rows),
         failed=sum(row.failed for row in rows),
         mean=fmean(scores),
-        interval=interval_of(Counter(round(score, 3) for score in scores)),
+        interval=interval_of(counted(scores)),
         scores=_means(rows),
         invalid_rate=fmean(firsts) if firsts else None,
         usd_per_1000=by_tier,

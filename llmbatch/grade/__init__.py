@@ -15,7 +15,7 @@ from llmbatch.grade.opinion import Opinion, opinion, schema_of
 from llmbatch.grade.profile import Profile, Signature
 from llmbatch.grade.quality import Quality
 from llmbatch.grade.score import Grader, Score, label_of, text_of
-from llmbatch.grade.scores import Graded, Scores, interval_of
+from llmbatch.grade.scores import Graded, Scores, counted, interval_of
 from llmbatch.grade.stats import Interval
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "canary",
     "closed_lists",
     "compare",
+    "counted",
     "graders",
     "interval_of",
     "judged",

@@ -11,11 +11,10 @@ from typing import Literal
 from llmbatch.grade.judged import Judged
 from llmbatch.grade.opinion import Ask, Opinion
 from llmbatch.grade.profile import Rate
-from llmbatch.grade.scores import Graded, interval_of, rows_wanted
+from llmbatch.grade.scores import Graded, counted, interval_of, rows_wanted
 from llmbatch.grade.stats import Estimate, Interval, prediction_powered, rogan_gladen, wilson
 
 LEAST_LABELS = 20  #: fewer say too little of a judge to put it right by
-_PLACES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def judged(asked: Asked, opinions: Sequence[Opinion]) -> Graded:
         passes=asked.passes,
         passed=passed,
         pass_interval=wilson(passed, len(opinions)),
-        wanted_rows=rows_wanted(Counter(round(_value(one), _PLACES) for one in drawn)),
+        wanted_rows=rows_wanted(counted(map(_value, drawn))),
         floor=asked.floor,
         judged=_behind(asked, opinions, alone, part, method, found),
     )
@@ -109,8 +108,8 @@ def _value(one: Opinion) -> float:
 
 
 def _alone(drawn: Sequence[Opinion]) -> Estimate:
-    values = Counter(round(_value(one), _PLACES) for one in drawn)
-    return Estimate(fmean(map(_value, drawn)) if drawn else 0.0, interval_of(values))
+    values = list(map(_value, drawn))
+    return Estimate(fmean(values) if values else 0.0, interval_of(counted(values)))
 
 
 def _corrected(opinions: Sequence[Opinion], *, two_valued: bool) -> tuple[str, Estimate] | None:
@@ -122,7 +121,7 @@ def _corrected(opinions: Sequence[Opinion], *, two_valued: bool) -> tuple[str, E
         return None
     two_valued = two_valued and set(human) <= {0.0, 1.0}
     if len(rest) < 2:
-        return "labels", Estimate(fmean(human), interval_of(Counter(round(y, _PLACES) for y in human)))
+        return "labels", Estimate(fmean(human), interval_of(counted(human)))
     same = [value for _, value in labelled]
     return "prediction-powered", prediction_powered(human, same, rest, two_valued=two_valued)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from llmbatch.grade.agreement import Agreement, Pair, agreement
@@ -90,6 +90,11 @@ class Scores:
             agreement=agreement(self.pairs),
             floor=self.floor,
         )
+
+
+def counted(values: Iterable[float]) -> Counter[float]:
+    """How often there is each score, to the places that are kept."""
+    return Counter(round(value, _PLACES) for value in values)
 
 
 def mean_of(counts: Mapping[float, int]) -> float:

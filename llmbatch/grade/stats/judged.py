@@ -51,8 +51,7 @@ def prediction_powered(
     error = math.sqrt(max(0.0, errors) / moments.rows + trust**2 * variance(judge_of_rest) / m)
     reach = student_quantile((1 + level) / 2, n - 1) * error
     value = fmean(human) + trust * (mean_rest - fmean(judge_of_same))
-    low, high = (min(1.0, max(0.0, edge)) for edge in (centre - reach, centre + reach))
-    value = min(1.0, max(0.0, value))
+    low, high, value = map(_cut, (centre - reach, centre + reach, value))
     return Estimate(value, Interval(min(low, value), max(high, value)), trust)
 
 
@@ -104,9 +103,9 @@ def rogan_gladen(
         + (1 - value) ** 2 * specificity * (1 - specificity) / right_of_no[1]
     ) / skill**2
     reach = normal_quantile((1 + level) / 2) * math.sqrt(spread)
-    return _cut(value, reach)
+    low, high, value = map(_cut, (value - reach, value + reach, value))
+    return Estimate(value, Interval(low, high))
 
 
-def _cut(value: float, reach: float, trust: float = 1.0) -> Estimate:
-    low, high, value = (min(1.0, max(0.0, edge)) for edge in (value - reach, value + reach, value))
-    return Estimate(value, Interval(low, high), trust)
+def _cut(share: float) -> float:
+    return min(1.0, max(0.0, share))
