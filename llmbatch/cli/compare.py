@@ -108,7 +108,7 @@ def compare(
     It is selected on one half of the rows and certified on the other. A later run reuses the answers.
     """
     from llmbatch.candidates import Goal
-    from llmbatch.cli import choice, contest
+    from llmbatch.cli import beside, choice, contest
 
     order = Order(
         pipeline=pipeline,
@@ -137,7 +137,7 @@ def compare(
     asked = contest.Asked(_names(models, "--models"), _names(prompts, "--prompts"), sample, seed, goal, grader)
     try:
         found = contest.compare(order, asked)
-    except contest.Stopped as stopped:
+    except beside.Stopped as stopped:
         return stopped.code
     if write and found.named is not None:
         found = choice.write(order, found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -11,16 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
-import orjson
 import uvloop
 
 from llmbatch import ledger as ledgers
 from llmbatch import report as reports
 from llmbatch.candidates import Candidate, Comparison, Cost, Drawing, Goal, Tried, halves, measured, tried, used
-from llmbatch.cli import ending, entrants, quality
+from llmbatch.cli import beside, entrants, quality
 from llmbatch.cli.decision import decide
 from llmbatch.cli.entrants import Entrant
-from llmbatch.cli.gate import complain
 from llmbatch.cli.night import Night, answer, checked
 from llmbatch.cli.order import Order
 from llmbatch.cli.outside import Outside
@@ -67,16 +64,8 @@ class Contest:
         return frozenset((*self.selecting, *self.certifying))
 
 
-class Stopped(Exception):
-    """A candidate's run stopped before it had reached every row; it has been said why."""
-
-    def __init__(self, code: Exit) -> None:
-        super().__init__(code)
-        self.code = code
-
-
 def compare(order: Order, asked: Asked) -> Comparison:
-    """Ask every candidate. Raises UserError before anything is sent, Stopped when a run stops early."""
+    """Ask every candidate. Raises UserError before anything is sent, beside.Stopped when a run stops early."""
     tier, found = entrants.enter(order, asked.models, asked.prompts)
     deciding = entrants.deciding(found[0].pipeline, asked.grader)
     entrants.refuse_unpriced(found, tier, asked.goal)
@@ -138,31 +127,15 @@ def _asked(contest: Contest, found: Sequence[Entrant]) -> Iterator[tuple[Candida
         with Signals() as signals:
             answered = uvloop.run(answer(mine, signals))
             with closing(ledgers.connect(mine.order.ledger_file)) as con:
-                report = _end(mine, answered, con)
-                if answered.reason is not None:
-                    raise Stopped(Exit(report.exit_code))
-                bills = ledgers.bills(con, runs=(answered.run.run_no,))
-                spent += ledgers.charged(bills, answered.wired.worst_case.stored)
+                report = beside.end(con, mine, answered, "compare")
+                if (reason := answered.reason) is not None:
+                    code = Exit(report.exit_code)
+                    left = ", of what candidates before left" if code == Exit.BUDGET else ""
+                    beside.stop(f"the comparison stopped: {reason.message}{left}", reason.hint, code)
+                spent += beside.charged(con, answered)
                 rows = tuple(_tried(contest, mine, con))
         start = _known(entrant, report, contest.tier)
         yield measured(start, rows, contest.deciding, contest.tier, answered.wired.limits()), rows
-
-
-def _end(night: Night, answered: ending.Answered, con: duckdb.DuckDBPyConnection) -> reports.RunReport:
-    """Enter the end of a candidate's run; say why it stopped, if it did."""
-    reason = answered.reason
-    _, code = ending.verdict(night, reason, None)
-    code = code if reason is not None else Exit.OK  # rows that failed are counted as wrong
-    report = ending.report_of(night, answered, con, "compare", code, {}, None)
-    text = orjson.dumps(reports.to_json(report)).decode()
-    ledgers.end(con, answered.run, ended_at=time.time(), status="compare", exit_code=code, report=text)
-    answered.status.end("compare")
-    answered.display.end("compare", code)
-    if reason is not None:
-        hint = reason.hint or "the same command goes on; what is stored is not paid for again"
-        left = ", of what candidates before left" if code == Exit.BUDGET else ""
-        complain(f"the comparison stopped: {reason.message}{left}", hint, code)
-    return report
 
 
 def _tried(contest: Contest, night: Night, con: duckdb.DuckDBPyConnection) -> Iterator[Tried]:

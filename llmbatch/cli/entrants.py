@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 import orjson
 
 from llmbatch.candidates import Goal
-from llmbatch.cli import quality
+from llmbatch.cli import beside, quality
 from llmbatch.cli.make import usable
 from llmbatch.cli.order import Order
 from llmbatch.cli.wiring import prices_of
@@ -32,12 +32,8 @@ class Entrant:
 
     def within(self, spent: Decimal) -> Pipeline:
         """The pipeline with what those before it left of the budget."""
-        limits = self.pipeline.settings.limits
-        if limits.budget_usd is None:
-            return self.pipeline
-        budget = max(Decimal(0), limits.budget_usd - spent).normalize()
-        left = limits.model_copy(update={"budget_usd": budget})
-        return replace(self.pipeline, settings=self.pipeline.settings.model_copy(update={"limits": left}))
+        budget = self.pipeline.settings.limits.budget_usd
+        return beside.within(self.pipeline, None if budget is None else max(Decimal(0), budget - spent))
 
 
 def enter(order: Order, models: Sequence[str], prompts: Sequence[str]) -> tuple[str, tuple[Entrant, ...]]:

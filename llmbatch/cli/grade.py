@@ -84,7 +84,7 @@ def grade(
 
     Outputs come from the ledger, rows from the run's input. Nothing is sent without --ask, and nothing is paid twice.
     """
-    from llmbatch.cli import grading, side
+    from llmbatch.cli import beside, grading
 
     order = Order(
         pipeline=pipeline,
@@ -99,7 +99,7 @@ def grade(
     wanted = grading.Wanted(run or "", sample, seed, gold, labels, against, ask, _dollars(budget))
     try:
         found = grading.grade(order, wanted)
-    except side.Stopped as stopped:
+    except beside.Stopped as stopped:
         return stopped.code
     if html is not None:
         _write(html, order, found)

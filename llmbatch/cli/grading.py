@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from llmbatch import ledger as ledgers
-from llmbatch.cli import graded, judges, quality, side, similar
+from llmbatch.cli import beside, graded, judges, quality, side, similar
 from llmbatch.cli.make import usable
 from llmbatch.cli.order import Order
 from llmbatch.cli.reading import reading
@@ -57,7 +57,7 @@ class Grades:
 
 
 def grade(order: Order, wanted: Wanted) -> Grades:
-    """Grade a run. Raises UserError, and side.Stopped when a judge stops early."""
+    """Grade a run. Raises UserError, and beside.Stopped when a judge stops early."""
     pipeline, renderer = usable(order.pipeline, order.overrides, prices=order.prices)
     if not pipeline.settings.quality.graders:
         raise PipelineError(f"{pipeline.folder / 'pipeline.toml'} names no graders", hint="see docs/quality.md")
@@ -132,7 +132,7 @@ def _asked(
         with closing(ledgers.connect(order.ledger_file)) as con:
             grades = asking.with_bill(case.graded(side.said(con, case.side)))
             asking.end(con, grades)
-            left = None if left is None else max(Decimal(0), left - asking.charged(con))
+            left = None if left is None else max(Decimal(0), left - beside.charged(con, asking.answered))
         found.append(grades)
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -11,15 +10,13 @@ from functools import cached_property
 from pathlib import Path
 
 import duckdb
-import orjson
 import uvloop
 
 from llmbatch import ledger as ledgers
 from llmbatch import report as reports
-from llmbatch.cli import ending, quality
+from llmbatch.cli import beside, ending, quality
 from llmbatch.cli.descriptors import make_room
 from llmbatch.cli.foresight import foresee, planned_of
-from llmbatch.cli.gate import complain
 from llmbatch.cli.night import Night, answer
 from llmbatch.cli.order import Order
 from llmbatch.cli.outside import Outside
@@ -40,14 +37,6 @@ from llmbatch.types import Json, Row
 from llmbatch.validate import Judge
 
 STATUS = "graded"  #: of such a run, in `llmbatch runs`
-
-
-class Stopped(Exception):
-    """It stopped before every row was asked; it has been said why."""
-
-    def __init__(self, code: Exit) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -71,12 +60,7 @@ class Side:
 
     def within(self, budget: Decimal | None) -> Side:
         """The same under a budget, if there is one."""
-        if budget is None:
-            return self
-        settings = self.pipeline.settings
-        limits = settings.limits.model_copy(update={"budget_usd": budget.normalize()})
-        pipeline = replace(self.pipeline, settings=settings.model_copy(update={"limits": limits}))
-        return Side(self.grader, self.run_id, pipeline, self.rows)
+        return replace(self, pipeline=beside.within(self.pipeline, budget))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +149,7 @@ def refuse(sides: Sequence[Side]) -> None:
 
 
 def ask(order: Order, source: Source, fingerprint: str, side: Side) -> Asking:
-    """Ask the rows that the ledger has no answer for; what is stored serves. Raises Stopped when it stops early.
+    """Ask the rows that the ledger has no answer for; what is stored serves. Raises beside.Stopped when it stops early.
 
     ``fingerprint`` is that of the source.
     """
@@ -175,11 +159,8 @@ def ask(order: Order, source: Source, fingerprint: str, side: Side) -> Asking:
         answered = uvloop.run(answer(night, signals))
     if (reason := answered.reason) is not None:
         with closing(ledgers.connect(order.ledger_file)) as con:
-            _, code = ending.verdict(night, reason, None)
-            _end(con, night, answered, code, None)
-        hint = reason.hint or "the same command goes on; what is stored is not paid for again"
-        complain(f"grader {side.grader} stopped asking: {reason.message}", hint, code)
-        raise Stopped(code)
+            report = beside.end(con, night, answered, STATUS)
+        beside.stop(f"grader {side.grader} stopped asking: {reason.message}", reason.hint, Exit(report.exit_code))
     return Asking(night, answered)
 
 
@@ -192,7 +173,9 @@ class Asking:
 
     def end(self, con: duckdb.DuckDBPyConnection, graded: Graded) -> None:
         """Enter how it ended, with what came of it."""
-        _end(con, self.night, self.answered, Exit.OK, graded)
+        night = self.night
+        found = Quality((graded,), 1.0, night.gathered.profile(), Signature(night.pipeline.version, "", ""), None)
+        beside.end(con, night, self.answered, STATUS, found)
 
     def with_bill(self, graded: Graded) -> Graded:
         """The grades with what asking cost in this command."""
@@ -200,11 +183,6 @@ class Asking:
             return graded
         cost = None if self.dollars is None else float(self.dollars)
         return replace(graded, judged=replace(graded.judged, calls=self.calls, cost_usd=cost))
-
-    def charged(self, con: duckdb.DuckDBPyConnection) -> Decimal:
-        """What it counts for against a budget that others share."""
-        bills = ledgers.bills(con, runs=(self.answered.run.run_no,))
-        return ledgers.charged(bills, self.answered.wired.worst_case.stored)
 
     @property
     def calls(self) -> int:
@@ -215,19 +193,6 @@ class Asking:
     def dollars(self) -> Decimal | None:
         """Of them; None when a price is unknown."""
         return None if self.night.tally.unpriced else self.night.tally.cost_usd
-
-
-def _end(
-    con: duckdb.DuckDBPyConnection, night: Night, answered: ending.Answered, code: Exit, graded: Graded | None
-) -> None:
-    found = None
-    if graded is not None:
-        found = Quality((graded,), 1.0, night.gathered.profile(), Signature(night.pipeline.version, "", ""), None)
-    report = ending.report_of(night, answered, con, STATUS, code, {}, found)
-    text = orjson.dumps(reports.to_json(report)).decode()
-    ledgers.end(con, answered.run, ended_at=time.time(), status=STATUS, exit_code=code, report=text)
-    answered.status.end(STATUS)
-    answered.display.end(STATUS, code)
 
 
 def _night(order: Order, source: Source, fingerprint: str, side: Side) -> Night:
