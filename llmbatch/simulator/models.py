@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 from llmbatch.simulator.asked import Asked
 from llmbatch.simulator.brain import BRAINS, Brain
+from llmbatch.simulator.embeddings import FORMAT
 from llmbatch.simulator.judges import opinion
 from llmbatch.simulator.plan import draw
 from llmbatch.simulator.scenario import Model, Scenario
 from llmbatch.types import Json
 
 _WRONG, _INVALID = -1, -2  #: in place of a fault's number
+_SOUND = Model()  #: what a model is of which the scenario says nothing: never wrong
 
 
 class Playing:
@@ -31,14 +33,16 @@ class Playing:
         right, played = self._brain.answer(asked), self.played(asked)
         if played == "invalid":
             return {}
-        judge = self._models.get(asked.model, Model()).judge
+        judge = self._models.get(asked.model, _SOUND).judge
         if judge is not None:
             return opinion(right, asked, judge, self._seed)
         return mistaken(right, asked.schema) if played == "wrong" else right
 
     def played(self, asked: Asked) -> str | None:
-        """What the model's rates make of a request: wrong, invalid, or None."""
-        model = self._models.get(asked.model, Model())
+        """What the model's rates make of a request: wrong, invalid, or None, as always for embeddings."""
+        if asked.response_format == FORMAT:
+            return None
+        model = self._models.get(asked.model, _SOUND)
         who = f"{asked.model}:{asked.user_hash}"
         if draw(self._seed, _INVALID, who, len(asked.messages)) < model.invalid_rate:
             return "invalid"

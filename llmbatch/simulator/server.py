@@ -175,10 +175,10 @@ class Simulator:
     async def _execute(self, asked: Asked, prompt_tokens: int, fault: Fault | None) -> Answer:
         """Run the model: when it has run, the request is paid, whatever becomes of the answer."""
         if asked.response_format == embeddings.FORMAT:
+            await self._work(0)
             return Answer(200, embeddings.body(asked, prompt_tokens), usage=Usage(input=prompt_tokens, output=0))
         text, tokens, finish_reason = completion.written(asked, fault, self._brain)
-        if delay := self._delay(tokens):
-            await asyncio.sleep(delay)
+        await self._work(tokens)
         cached = int(prompt_tokens * self._scenario.server.cached_share)
         usage = Usage(input=prompt_tokens, output=tokens, cached=cached)
         self._limits(asked.model).settle(tokens)
@@ -186,6 +186,11 @@ class Simulator:
         return Answer(
             200, completion.body(asked, fault, text, finish_reason, usage=usage, number=self._number), usage=usage
         )
+
+    async def _work(self, tokens: int) -> None:
+        """Take as long as execution does."""
+        if delay := self._delay(tokens):
+            await asyncio.sleep(delay)
 
     def _delay(self, tokens: int) -> float:
         """Seconds of execution. One stream of draws: the distribution repeats, not each request's latency."""

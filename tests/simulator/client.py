@@ -59,12 +59,18 @@ class Client:
         self.server = server
         self._session = session
 
-    async def post(self, content: bytes | dict[str, Any], key: str = "sk-test", timeout_s: float = 5.0) -> Got:
+    async def post(
+        self,
+        content: bytes | dict[str, Any],
+        key: str = "sk-test",
+        timeout_s: float = 5.0,
+        to: str = "chat/completions",
+    ) -> Got:
         data = content if isinstance(content, bytes) else orjson.dumps(content)
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         try:
             async with self._session.post(
-                f"{self.server.base_url}/chat/completions",
+                f"{self.server.base_url}/{to}",
                 data=data,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=timeout_s),

@@ -8,7 +8,7 @@ import pytest
 from llmbatch.simulator import embeddings
 from llmbatch.simulator.asked import Asked, read
 from llmbatch.simulator.form import BadRequest
-from llmbatch.simulator.models import mistaken, playing
+from llmbatch.simulator.models import Playing, mistaken, playing
 from llmbatch.simulator.scenario import Judging, Model, Scenario, Server
 
 SCHEMA = {
@@ -66,6 +66,13 @@ def test_a_judge_errs_as_often_as_it_is_told() -> None:
     second = [said("second one", n)["better"] for n in range(2_000)]
     assert 0.2 < second.count("first") / 2_000 < 0.3  # a fifth by its liking, and a few by mistake
     assert second.count("second") > 1_000
+
+
+def test_embeddings_are_never_played_wrong() -> None:
+    brain = playing(Scenario(server=Server(brain="echo"), model={"m": Model(error_rate=1.0, invalid_rate=1.0)}))
+    assert isinstance(brain, Playing)
+    assert brain.played(embeddings.read(b'{"model": "m", "input": "a"}')) is None
+    assert brain.played(asked("m", 1)) == "invalid"
 
 
 def test_embeddings_of_the_same_words_are_near() -> None:

@@ -186,6 +186,14 @@ async def test_latency_is_spread_and_grows_with_the_answer() -> None:
         assert time.monotonic() - start > client.server.account.total.output * 0.01 - 0.002
 
 
+async def test_embeddings_take_the_latency_too() -> None:
+    async with serving(Scenario(latency=Latency(median_ms=50))) as client:
+        start = time.monotonic()
+        got = await client.post({"model": "e", "input": "a lost parcel"}, to="embeddings")
+        assert got.status == 200
+        assert time.monotonic() - start > 0.048
+
+
 async def test_the_account_tells_what_was_really_paid() -> None:
     faults = (
         Fault(kind="reset_after_execution", match="late"),
