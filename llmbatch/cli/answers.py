@@ -42,7 +42,7 @@ def answered_rows(
                 chunk = ahead.result()
                 if chunk.until < total:
                     ahead = read(chunk.until, chunk.next_size)
-            yield row, _answer(chunk.answers.pop(row.row_no, None))
+            yield row, answer_of(chunk.answers.pop(row.row_no, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,8 @@ def _read(con: duckdb.DuckDBPyConnection, run: Run, low: int, size: int) -> _Chu
     return _Chunk(low + size, size, ledgers.answers_between(con, run, low, low + size))
 
 
-def _answer(found: RowAnswer | None) -> Answer:
+def answer_of(found: RowAnswer | None) -> Answer:
+    """What results have of it; None: the row is pending."""
     if found is None:
         return Answer(Status.PENDING, None, None, None, None, None, None)
     valid, raw = found.status in _VALID, found.raw

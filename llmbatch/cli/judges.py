@@ -12,6 +12,7 @@ import duckdb
 import orjson
 
 from llmbatch import ledger as ledgers
+from llmbatch.cli.answers import answer_of
 from llmbatch.cli.graded import Population, Stored, by_id, identity
 from llmbatch.cli.side import Said, Side, rows_of, settings_of
 from llmbatch.errors import InputError, PipelineError, UsageError
@@ -19,13 +20,12 @@ from llmbatch.grade import Asked, Graded, Opinion, judged, opinion, schema_of
 from llmbatch.grade.opinion import NAMES, SHOWN, SYSTEM, Ask
 from llmbatch.ledger import Begun, Run
 from llmbatch.pipeline import Pipeline
-from llmbatch.reply import text_of
 from llmbatch.settings import GraderSettings, JudgeSettings
 from llmbatch.sink import Answer
 from llmbatch.types import Json, Row
-from llmbatch.validate import output_of
 
 _KEY = "llmbatch_key"
+_WINDOW = 50  #: rows of another run that are read from the ledger at once, however few of them are wanted
 _WORDS = {"right": 1.0, "wrong": 0.0}
 
 
@@ -157,7 +157,9 @@ def _asks(
     """What the judge's template is given, of every row that is drawn or labelled."""
     told, asked = made.told, made.drawn | made.population.labelled
     hidden = {one.gold for one in stored.pipeline.settings.quality.graders.values() if one.gold is not None}
-    numbers = {} if against is None else _numbers(con, stored, asked, against)
+    others = {}
+    if against is not None:
+        others = _others(con, against.run, _numbers(con, stored, asked, against), told.field)
     for row, answer in stored.rows(con):
         if row.row_no not in asked or answer.output is None or (told.gold and row.columns.get(told.gold) is None):
             continue
@@ -171,7 +173,7 @@ def _asks(
         if told.ask != "pair":
             yield 2 * row.row_no, {"row": columns, "answer": own, "output": answer.output, "reference": reference}
             continue
-        other = reference if against is None else _other(con, against.run, numbers.get(row.row_no), told.field)
+        other = reference if against is None else others.get(row.row_no)
         if other is None or other == own:  # nothing to compare with, or nothing to choose
             made.settled[row.row_no] = 1.0 if other is None else 0.5
             continue
@@ -230,13 +232,16 @@ def _numbers(con: duckdb.DuckDBPyConnection, stored: Stored, asked: Collection[i
     return ledgers.same_rows(con, stored.found.run.run_no, against.run.run_no, asked, by_id=by_id)
 
 
-def _other(con: duckdb.DuckDBPyConnection, run: Run, row_no: int | None, name: str | None) -> str | None:
-    """The other run's answer to a row; None when it has none."""
-    found = None if row_no is None else ledgers.answers_between(con, run, row_no, row_no + 1).get(row_no)
-    if found is None or found.raw is None or found.failure is not None:
-        return None
-    output = output_of(text_of(found.raw))
-    return None if output is None else _shown(output if name is None else output.get(name))
+def _others(con: duckdb.DuckDBPyConnection, run: Run, numbers: Mapping[int, int], name: str | None) -> dict[int, str]:
+    """The other run's answers, by the row_no here; rows without one are absent. ``numbers`` are those there by here."""
+    asked, shown = set(numbers.values()), {}
+    for low in sorted({row_no - row_no % _WINDOW for row_no in asked}):
+        found = ledgers.answers_between(con, run, low, low + _WINDOW)
+        for row_no in found.keys() & asked:
+            output = answer_of(found[row_no]).output
+            if output is not None:
+                shown[row_no] = _shown(output if name is None else output.get(name))
+    return {own: shown[other] for own, other in numbers.items() if other in shown}
 
 
 def refuse_unlabelled(cases: Sequence[Case], file: str | None) -> None:

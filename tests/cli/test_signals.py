@@ -28,8 +28,8 @@ IMPATIENT = "import llmbatch.cli.signals as s; s.GRACE_S = 0.5; from llmbatch.cl
 SLOW_WRITER = """
 import time, llmbatch.cli.answers as answers
 from llmbatch.cli import main
-answer, answers._FIRST_ANSWERS, answers._MOST_ANSWERS = answers._answer, 1, 1
-answers._answer = lambda found: time.sleep(0.01) or answer(found)
+answer, answers._FIRST_ANSWERS, answers._MOST_ANSWERS = answers.answer_of, 1, 1
+answers.answer_of = lambda found: time.sleep(0.01) or answer(found)
 raise SystemExit(main())
 """
 #: what a shell in a new terminal does: the terminal on descriptor 0 becomes the process's own
