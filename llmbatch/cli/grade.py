@@ -96,14 +96,15 @@ def grade(
         quiet=quiet,
     )
     refuse_paths(order)
-    wanted = grading.Wanted(run or "", sample, seed, gold, labels, against, ask, _dollars(budget))
+    dollars = _dollars(budget)
+    wanted = grading.Wanted(run or "", sample, seed, gold, labels, against, ask, dollars, page=html is not None)
     try:
         found = grading.grade(order, wanted)
     except beside.Stopped as stopped:
         return stopped.code
+    _show(found, json=json)
     if html is not None:
         _write(html, order, found)
-    _show(found, json=json)
     return Exit.QUALITY if any(one.below_floor for one in found.graders) else Exit.OK
 
 
@@ -130,15 +131,12 @@ def _write(html: Path, order: Order, found: Grades) -> None:
     """The report of the graded run as a page, with these grades in place of its own."""
     from llmbatch import report as reports
     from llmbatch.atomic import write_text
+    from llmbatch.cli import grading
     from llmbatch.cli.look import with_judging
     from llmbatch.cli.reading import reading
-    from llmbatch.ledger import history
 
     with reading(order.ledger_file) as con:
-        stored = next(night["report"] for night in history(con) if night["run_id"] == found.run_id)
-        facts = with_judging(con, stored) if stored else None
-    if facts is None or facts.get("quality") is None:
-        raise UsageError(f"run {found.run_id} died and has no report to show grades in", hint="grade it without --html")
+        facts = with_judging(con, grading.report_of(con, found.run_id))
     write_text(html, reports.html(reports.with_grades(reports.from_json(facts), found.graders)))
     typer.echo(f"wrote {html}", err=True)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import duckdb
 
@@ -37,6 +38,7 @@ class Wanted:
     against: str | None = None
     ask: bool = False
     budget: Decimal | None = None
+    page: bool = False  #: with the run's report, so that it must have one
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ def grade(order: Order, wanted: Wanted) -> Grades:
             stack.enter_context(Lock(order.ledger_file, wait_s=order.wait_s))
         with reading(order.ledger_file) as con:
             found = _begun(con, wanted.run, order.pipeline)
+            if wanted.page:
+                report_of(con, found.run.run_id)
             against = None if wanted.against is None else _begun(con, wanted.against, order.pipeline)
         spool = Path(stack.enter_context(TemporaryDirectory()))
         source = stack.enter_context(open_source(order.inputs or graded.inputs_of(found), spool))
@@ -80,6 +84,14 @@ def grade(order: Order, wanted: Wanted) -> Grades:
         judges.refuse_unlabelled(cases, wanted.labels)
         told = tuple(_asked(replace(order, inputs=found.inputs), stored, wanted, cases, looks))
     return Grades(found.run.run_id, pipeline, (*plain, *told), looks, tuple(_notes(cases)))
+
+
+def report_of(con: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, Any]:
+    """The run's report, to show its grades in. Raises UsageError when it has none with grades."""
+    facts: dict[str, Any] | None = next(night["report"] for night in ledgers.history(con) if night["run_id"] == run_id)
+    if facts is None or facts.get("quality") is None:
+        raise UsageError(f"run {run_id} died and has no report to show grades in", hint="grade it without --html")
+    return facts
 
 
 def _begun(con: duckdb.DuckDBPyConnection, run: str, pipeline: Path) -> Begun:

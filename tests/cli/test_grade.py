@@ -1,13 +1,18 @@
 """Graders that ask a model: what they would cost, what they cost once, and what is made of what they say."""
 
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import orjson
 import pytest
 
-from llmbatch.cli import main
+from llmbatch import ledger as ledgers
+from llmbatch.cli import answers, main
 from llmbatch.simulator import Fault, Judging, Latency, Model, Scenario, Server, Simulator
+from llmbatch.types import Row
 from tests.cli.conftest import Serve, Shell, tickets
 
 JUDGE = """
@@ -68,6 +73,10 @@ class Grading:
 
 
 Ready = Callable[..., Grading]
+
+
+def ledger_of(shell: Shell) -> Path:
+    return shell.folder / ".llmbatch/label.duckdb"
 
 
 @pytest.fixture
@@ -268,6 +277,50 @@ def test_a_row_and_the_page_tell_what_was_asked(serve: Serve, shell: Shell, grad
     (attempt,) = asked["attempts"]
     assert attempt["cost_usd"]
     assert "grader fine asked in run" in grade.call("show", "label", "r3").out
+
+
+def test_a_page_of_a_run_without_a_report_is_refused_before_anybody_is_asked(
+    serve: Serve, shell: Shell, graded: Ready
+) -> None:
+    server = serve(world())
+    grade = graded(server)
+    with duckdb.connect(str(ledger_of(shell))) as con:
+        con.execute("delete from run_ends")
+    before = server.account.total.requests
+    command = ("--ask", "--sample", 5, "--input", "in.jsonl")
+    assert "died and has no report" in grade.told(*command, "--html", "page.html", expect=2).err
+    assert server.account.total.requests == before
+    assert len(grade(*command)["graders"]) == 1
+
+
+def test_grades_are_shown_though_the_page_cannot_be_written(serve: Serve, shell: Shell, graded: Ready) -> None:
+    grade = graded(serve(world()))
+    page = shell.folder / "page.html"
+    page.mkdir()
+    assert (
+        "right or wrong by judge-1, 5 of 60 answers"
+        in grade.told("--ask", "--sample", 5, "--html", page, expect=74).out
+    )
+
+
+def test_answers_are_not_read_beyond_the_last_row(
+    serve: Serve, shell: Shell, graded: Ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graded(serve(world()))
+    read, lows = answers._read, []
+
+    def seen(con: duckdb.DuckDBPyConnection, run: ledgers.Run, low: int, size: int) -> Any:
+        lows.append(low)
+        return read(con, run, low, size)
+
+    monkeypatch.setattr(answers, "_read", seen)
+    with closing(ledgers.connect(ledger_of(shell))) as con:
+        found = ledgers.begun(con, "")
+        assert found is not None
+        rows = [Row(n, {}, "in.jsonl", n + 1) for n in range(found.total)]
+        pairs = list(answers.answered_rows(rows, found.total, con, found.run))
+    assert [row.row_no for row, answer in pairs if answer.output is not None] == list(range(60))
+    assert lows == [0, 50]
 
 
 @pytest.mark.slow
