@@ -11,7 +11,11 @@ import pytest
 
 from llmbatch import ledger as ledgers
 from llmbatch.cli import answers, main
+from llmbatch.cli.graded import Stored, checked
+from llmbatch.cli.make import usable
+from llmbatch.errors import InputError
 from llmbatch.simulator import Fault, Judging, Latency, Model, Scenario, Server, Simulator
+from llmbatch.source import open_source
 from llmbatch.types import Row
 from tests.cli.conftest import Serve, Shell, tickets
 
@@ -321,6 +325,22 @@ def test_answers_are_not_read_beyond_the_last_row(
         pairs = list(answers.answered_rows(rows, found.total, con, found.run))
     assert [row.row_no for row, answer in pairs if answer.output is not None] == list(range(60))
     assert lows == [0, 50]
+
+
+def test_an_input_that_changes_between_two_passes_is_refused(serve: Serve, shell: Shell, graded: Ready) -> None:
+    graded(serve(world()))
+    file = shell.folder / "in.jsonl"
+    pipeline, _ = usable(shell.pipeline, ())
+    with closing(ledgers.connect(ledger_of(shell))) as con, open_source([str(file)], shell.folder) as source:
+        found = ledgers.begun(con, "")
+        assert found is not None
+        stored = Stored(pipeline, found, source, checked(source, found), None, 0)
+        assert len(list(stored.rows(con))) == 60
+        file.write_bytes(file.read_bytes().replace(b"Ticket", b"Note"))
+        with pytest.raises(InputError, match=r"in\.jsonl changed while it was graded"):
+            next(stored.rows(con))
+        with pytest.raises(InputError, match="its bytes differ"):
+            checked(source, found)
 
 
 @pytest.mark.slow
