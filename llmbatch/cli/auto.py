@@ -59,7 +59,8 @@ async def _auto(night: Night, engine: live.Engine, wired: Wired, batched: batch_
     assert isinstance(part, Part)
     assert wired.switch is not None
     assert wired.timed is not None
-    history, given_s = await ledger.ask(ledgers.batch_times), due.left_s
+    history = await ledger.ask(lambda con: ledgers.batch_times(con, simulated=engine.rehearsal))
+    given_s = due.left_s
     before = await schedules.kept(ledger, run)
     caps = await wired.caps(ledger, run)
 

@@ -12,6 +12,7 @@ from llmbatch import schedule
 from llmbatch.cli.auto import reserve_s, terms_of
 from llmbatch.cli.deadline import due
 from llmbatch.cli.order import Order
+from llmbatch.cli.wiring import is_rehearsal
 from llmbatch.pipeline import Pipeline
 from llmbatch.planning.model import Outline
 from llmbatch.prices import PriceTable
@@ -33,7 +34,7 @@ def outline(
         return None
     tally = Tally()
     tally.planned(rows)
-    history = tuple(ledgers.batch_times(con))
+    history = tuple(ledgers.batch_times(con, simulated=is_rehearsal(pipeline)))
     terms = terms_of(pipeline, prices, when.at, reserve_s(tally, when.left_s), history)
     speed = rows / live_s if live_s else None
     state = schedule.begin(terms, time.time(), rows, speed=speed)

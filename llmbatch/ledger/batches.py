@@ -11,6 +11,8 @@ import duckdb
 
 from llmbatch.ledger.statements import statements
 
+REHEARSAL = "rehearsal"  #: the ref of the event took, where the simulator may have been what answered
+
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:

@@ -208,7 +208,8 @@ where name = 'schedule' and split_part(value, ' ', 1)::integer in (select unnest
 order by rowid desc limit 1;
 
 -- name: batch_times
-select detail from batch_events where event = 'took' order by happened_at desc limit ?;
+select detail from batch_events where event = 'took' and ($simulated or ref is distinct from 'rehearsal')
+order by happened_at desc limit $most;
 
 -- name: past_use
 -- What calls for a model used in earlier runs: of this prompt version, of this schema, of others. A first ask is
@@ -523,8 +524,9 @@ insert into climbs by name select * from before.climbs where run_no >= $first;
 -- name: schema_3
 -- An intent is a batch that is to be created once and never twice: its requests are stored first, then its row in
 -- batches, then each step as an event: uploaded (ref: file), created (ref: batch), ended (detail: the provider's
--- state), took (detail: seconds), collected or abandoned (detail: why), removed (the upload is deleted). It is open until it is collected or
--- abandoned. batch_lines has the requests whose line in the provider's files is dealt with.
+-- state), took (detail: seconds; ref: 'rehearsal' where the simulator may have answered), collected or abandoned
+-- (detail: why), removed (the upload is deleted). It is open until it is collected or abandoned. batch_lines has the
+-- requests whose line in the provider's files is dealt with.
 create table batches (intent varchar not null, run_no integer not null, made_at timestamp not null,
     requests bigint not null, bytes bigint not null, tokens bigint not null, worst_usd decimal(18, 12));
 create table batch_requests (intent varchar not null, place bigint not null, key blob not null, row_no bigint not null,

@@ -24,6 +24,10 @@ def kept_schedule(con: duckdb.DuckDBPyConnection, run_nos: Sequence[int]) -> str
 
 
 @storage_faults()
-def batch_times(con: duckdb.DuckDBPyConnection, most: int = 20) -> list[float]:
-    """Seconds that the newest batches took, newest first; infinite for one that was ended without an answer."""
-    return [float(text) for (text,) in con.execute(statements()["batch_times"], [most]).fetchall()]
+def batch_times(con: duckdb.DuckDBPyConnection, *, simulated: bool, most: int = 20) -> list[float]:
+    """Seconds that the newest batches took, newest first; infinite for one that was ended without an answer.
+
+    Without ``simulated``, those of rehearsals are left out: they must not steer a real night.
+    """
+    found = con.execute(statements()["batch_times"], {"simulated": simulated, "most": most})
+    return [float(text) for (text,) in found.fetchall()]

@@ -16,6 +16,7 @@ from llmbatch.engines.batch_api.rows import Pass, Rows
 from llmbatch.engines.batch_api.submit import Submitter
 from llmbatch.errors import ProviderDown, Stop, StorageError
 from llmbatch.ledger import OpenBatch, batches
+from llmbatch.ledger.batches import REHEARSAL
 from llmbatch.ledger.sequence import sequence
 from llmbatch.providers.batches import RemoteBatch
 from llmbatch.types import Row
@@ -264,7 +265,7 @@ class Night:
         if remote.status != "completed":
             done = remote.completed + remote.failed
             seconds = seconds * batch.requests / done if done else math.inf
-        await self._note(batch, "took", f"{seconds:.1f}")
+        await self._note(batch, "took", f"{seconds:.1f}", REHEARSAL if self._engine.rehearsal else None)
         self._engine.ended(seconds)
 
     def _count_failure(self, words: str, of: int = _FAILURES) -> None:
@@ -272,5 +273,5 @@ class Night:
         if self._failures >= of:
             raise ProviderDown(f"batches fail, the last with {words}")
 
-    async def _note(self, batch: OpenBatch, event: str, detail: str | None) -> None:
-        await self._engine.ledger.ask(lambda con: batches.add_event(con, batch.intent, event, None, detail))
+    async def _note(self, batch: OpenBatch, event: str, detail: str | None, ref: str | None = None) -> None:
+        await self._engine.ledger.ask(lambda con: batches.add_event(con, batch.intent, event, ref, detail))

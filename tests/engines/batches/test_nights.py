@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llmbatch.errors import BudgetReached, Exit, Interrupted, ProviderDown
+from llmbatch.ledger import Ledger, batch_times
 from llmbatch.simulator import BATCH_KINDS, BatchFault, Clock, Fault, Simulator
 from llmbatch.tally import BatchState
 from tests.engines.batches.nights import TEXTS, BatchNights, numbered, scenario, states
@@ -266,3 +267,20 @@ async def test_what_is_watched_says_how_far_batches_are(tmp_path: Path) -> None:
     seen = [state.status for state in states(nights)]
     assert seen[0] in ("validating", "in_progress", "finalizing")
     assert nights.seen[-1] == ()
+
+
+async def test_how_long_rehearsed_batches_took_steers_no_real_night(tmp_path: Path) -> None:
+    async def times(*, simulated: bool) -> int:
+        ledger = await Ledger.open(tmp_path / "l.duckdb")
+        try:
+            return len(await ledger.ask(lambda con: batch_times(con, simulated=simulated)))
+        finally:
+            await ledger.close()
+
+    async with Simulator(scenario(BatchFault(kind="expire", nth=2, done=0.0), window_s=600)) as server:
+        nights = BatchNights(tmp_path, server)
+        await nights.run(numbered(TEXTS[:4]))
+        await nights.run(numbered(TEXTS[4:8]))  # the second batch brought no answer that could be known by its sender
+        assert [await times(simulated=True), await times(simulated=False)] == [3, 0]
+        await nights.run(numbered(TEXTS[8:12]), rehearsal=False)  # asks thrice: what the simulator says does not serve
+        assert [await times(simulated=True), await times(simulated=False)] == [6, 3]
