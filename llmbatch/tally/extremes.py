@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from heapq import heappush, heappushpop
+from heapq import heappush, heappushpop, nlargest
 
 from llmbatch.types import Attempt, Outcome
 
 _KEPT = 10
+#: Open rows: more than live calls have under way. Of batches all answers are fetched before any of their rows ends.
+_MOST_OPEN = 8_192
 _ZERO = Decimal(0)
 
 
@@ -26,9 +28,12 @@ class RowSum:
 
 @dataclass(slots=True)
 class Extremes:
-    """Sums up the calls of rows under way, and keeps the ten slowest and the ten dearest that have ended."""
+    """Sums up the calls of rows under way, and keeps the ten slowest and the ten dearest that have ended.
 
-    _open: dict[int, RowSum] = field(default_factory=dict)  #: bounded by the engine's open rows
+    Where very many are under way, those that are neither slow nor dear so far are let go of, and begin anew.
+    """
+
+    _open: dict[int, RowSum] = field(default_factory=dict)
     _slowest: list[tuple[float, int, RowSum]] = field(default_factory=list)
     _dearest: list[tuple[Decimal, int, RowSum]] = field(default_factory=list)
 
@@ -36,6 +41,8 @@ class Extremes:
         """Add a call to its row."""
         row = self._open.get(attempt.row_no)
         if row is None:
+            if len(self._open) >= _MOST_OPEN:
+                self._thin()
             row = self._open[attempt.row_no] = RowSum(attempt.row_no)
         row.attempts += 1
         row.seconds += attempt.latency_s
@@ -60,6 +67,11 @@ class Extremes:
             heappush(self._dearest, (row.cost_usd, -row.row_no, row))
         elif row.cost_usd > self._dearest[0][0]:
             heappushpop(self._dearest, (row.cost_usd, -row.row_no, row))
+
+    def _thin(self) -> None:
+        some, rows = _MOST_OPEN // 4, self._open.values()
+        slow, dear = nlargest(some, rows, lambda row: row.seconds), nlargest(some, rows, lambda row: row.cost_usd)
+        self._open = {row.row_no: row for row in (*slow, *dear)}
 
     def slowest(self) -> list[RowSum]:
         """Rows by the time that their calls took, the slowest first."""

@@ -28,6 +28,19 @@ def test_the_ten_slowest_and_the_ten_dearest_rows() -> None:
     assert not extremes._open
 
 
+def test_answers_that_come_long_before_their_rows_end_are_not_all_kept() -> None:
+    extremes = Extremes()
+    for n in range(50_000):
+        extremes.attempted(call(n, 3_600.0 + (n == 7), "1.5" if n == 30_000 else "0.5"))
+        assert len(extremes._open) <= 8_192
+    extremes.attempted(call(7, 0.5, "1.5"))
+    for n in range(50_000):
+        extremes.finished(Outcome(n, Status.DONE))
+    assert [(row.row_no, row.seconds) for row in extremes.slowest()[:2]] == [(7, 3_601.5), (0, 3_600.0)]
+    assert [(row.row_no, row.cost_usd) for row in extremes.dearest()[:2]] == [(7, Decimal(2)), (30_000, Decimal("1.5"))]
+    assert not extremes._open
+
+
 def test_a_rows_calls_are_summed_and_what_was_not_asked_for_is_left_out() -> None:
     extremes = Extremes()
     extremes.attempted(call(1, 2.0, "0.5"))
