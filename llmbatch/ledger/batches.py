@@ -106,9 +106,15 @@ class Tried:
     reason: str | None
 
 
-def tried(con: duckdb.DuckDBPyConnection, run_no: int, keys: Iterable[str]) -> dict[str, Tried]:
-    """What a run's collected batches made of keys; those that were in none are absent."""
-    found = con.execute(statements()["batches_tried"], [run_no, [bytes.fromhex(key) for key in keys]])
+def tried(
+    con: duckdb.DuckDBPyConnection, run_no: int, keys: Iterable[str], *, unasked: bool = True
+) -> dict[str, Tried]:
+    """What a run's collected batches made of keys; those that were in none are absent.
+
+    Without ``unasked``, batches that ended before a key's turn came are not counted.
+    """
+    which = {"run_no": run_no, "keys": [bytes.fromhex(key) for key in keys], "unasked": unasked}
+    found = con.execute(statements()["batches_tried"], which)
     return {key: Tried(*rest) for key, *rest in found.fetchall()}
 
 

@@ -593,10 +593,11 @@ select distinct lower(hex(key)) from batch_requests
 where intent in (select unnest(?::varchar[])) and key in (select unnest(?::blob[]));
 
 -- name: batches_tried
--- How many batches of a run had a key, and what the last attempt failed with.
+-- How many batches of a run had a key, and what the last attempt failed with. $unasked: those too that ended before it.
 select lower(hex(l.key)), count(distinct l.intent), arg_max(a.failure, a.seq), arg_max(a.reason, a.seq)
 from batch_lines l left join attempts a on a.seq = l.seq
-where l.run_no = ? and l.what in ('tried', 'expired', 'cancelled') and l.key in (select unnest(?::blob[])) group by l.key;
+where l.run_no = $run_no and (l.what = 'tried' or ($unasked and l.what in ('expired', 'cancelled')))
+    and l.key in (select unnest($keys::blob[])) group by l.key;
 
 -- name: batch_asked
 select lower(hex(r.key)), r.row_no, r.number, r.worst_usd, r.body from batch_requests r

@@ -17,7 +17,8 @@ from llmbatch.reply import BrokenReply, parse_reply
 from llmbatch.types import STANDARD, Attempt, Json, Reply, Request
 
 _KEY = re.compile(r"[0-9a-f]{64}")
-_NEVER_TRIED = frozenset({"batch_expired", "batch_cancelled"})
+_CANCELLED = "batch_cancelled"
+_NEVER_TRIED = frozenset({"batch_expired", _CANCELLED})
 BATCH = "batch"  #: the tier of an answer out of a batch, unless it names another than the usual one
 
 
@@ -34,6 +35,11 @@ class Line:
     def never_tried(self) -> bool:
         """The batch ended before the row."""
         return self.status is None and self.error in _NEVER_TRIED
+
+    @property
+    def cancelled(self) -> bool:
+        """That was because somebody cancelled it."""
+        return self.status is None and self.error == _CANCELLED
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,18 +95,20 @@ class Collector:
         """What became of some lines, and words of a refusal among them that means every row."""
         asked = await self._ledger.ask(lambda con: batches.asked(con, batch.intent, lines))
         became: Counter[str] = Counter()
-        never = [key for key, line in lines.items() if key in asked and line.never_tried]
+        never = [line for key, line in lines.items() if key in asked and line.never_tried]
+        expired = [line.key for line in never if not line.cancelled]
+        cancelled = [line.key for line in never if line.cancelled]
         other_form = [
             key
             for key, line in lines.items()
             if key in asked and line.status not in (None, 200) and self._desk.step_down(form, line.status, line.body)
         ]
-        for keys, what in ((never, "expired"), (other_form, "other_form")):
+        for keys, what in ((expired, "expired"), (cancelled, "cancelled"), (other_form, "other_form")):
             await self._ledger.ask(
                 lambda con, keys=keys, what=what: batches.add_lines(con, batch.intent, self._run_no, keys, what)  # type: ignore[misc]
             )
             became[what] += len(keys)
-        tried = [asked[key] for key in lines if key in asked and key not in {*never, *other_form}]
+        tried = [asked[key] for key in lines if key in asked and key not in {*expired, *cancelled, *other_form}]
         outcomes = await asyncio.gather(*(self._record(batch, r, lines[r.key], times) for r in tried))
         became.update(outcomes)
         became["foreign_or_twice"] += len(lines) - len(asked)

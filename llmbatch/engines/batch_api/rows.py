@@ -94,7 +94,9 @@ class Pass:
         intents, run_no, before = list(engine.flight.open), engine.run.run_no, self._rows.before
         stored = await engine.ledger.ask(lambda con: known(con, keys, simulated=engine.rehearsal))
         held = await engine.ledger.ask(lambda con: batches.keys_in(con, intents, keys))
-        tried = await engine.ledger.ask(lambda con: batches.tried(con, run_no, keys))
+        # A schedule ends batches itself, and has other ways for their rows: what they did not ask is no try.
+        unasked = engine.another is None
+        tried = await engine.ledger.ask(lambda con: batches.tried(con, run_no, keys, unasked=unasked))
         seqs = [reply.seq for past in stored.values() for reply in past.replies if reply.seq > before]
         paid_for = await engine.ledger.ask(lambda con: batches.asked_for(con, run_no, seqs))
         self._just_asked.clear()

@@ -123,6 +123,22 @@ async def test_batches_that_never_end_give_their_rows_up(tmp_path: Path) -> None
         assert (nights.sizes(), night.tally.sent, server.account.total.paid) == ([5, 5], 0, 0)
 
 
+async def test_led_by_a_schedule_a_row_is_not_given_up_for_batches_that_never_came_to_it(tmp_path: Path) -> None:
+    """A schedule cancels batches, perhaps often; live calls are still to come."""
+    handed_in = 0
+
+    def another(left: int) -> None:
+        nonlocal handed_in
+        handed_in += 1
+        if handed_in == 3:
+            nights.halt.stop(Interrupted(Exit.SIGINT))
+
+    async with Simulator(scenario(BatchFault(kind="never"), window_s=100)) as server:
+        nights = BatchNights(tmp_path, server, limits={"max_attempts": 1})
+        night = await nights.run(numbered(TEXTS[:5]), another=another)
+        assert (night.tally.failures, nights.sizes()) == ({}, [5, 5, 5])
+
+
 @pytest.mark.slow
 async def test_files_are_no_larger_than_allowed_and_no_more_in_flight(tmp_path: Path) -> None:
     async with Simulator(scenario(requests=7, bytes=4_000)) as server:
