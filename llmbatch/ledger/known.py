@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import duckdb
 
@@ -62,14 +63,9 @@ def attempts_by_seq(con: duckdb.DuckDBPyConnection, seqs: Sequence[int]) -> Iter
         if outcome == "rejected":
             yield key, Rejection(seq, failure, reason)
         else:
-            yield (
-                key,
-                parse_reply(
-                    long[seq] if raw is None else raw,
-                    http_status=status,
-                    latency_s=latency_ms / 1e3,
-                    number=number,
-                    seq=seq,
-                    cost_usd=cost,
-                ),
-            )
+            yield key, stored_reply(long[seq] if raw is None else raw, seq, number, status, latency_ms, cost)
+
+
+def stored_reply(raw: str, seq: int, number: int, status: int, latency_ms: float, cost_usd: Decimal | None) -> Reply:
+    """The reply of a stored attempt."""
+    return parse_reply(raw, http_status=status, latency_s=latency_ms / 1e3, number=number, seq=seq, cost_usd=cost_usd)

@@ -11,9 +11,9 @@ from statistics import median_low
 
 import duckdb
 
+from llmbatch.ledger.known import stored_reply
 from llmbatch.ledger.parts import raw_in_parts
 from llmbatch.ledger.statements import statements
-from llmbatch.reply import parse_reply
 from llmbatch.types import Reply
 
 _MARGIN = 64  #: rows that are looked at beyond those asked for, so that a few that came or went do no harm
@@ -58,14 +58,8 @@ class Recall:
         for key, was_no, seq, number, status, latency_ms, cost, raw in stored:
             if (row_no := wanted.get(key)) is not None:
                 self._moved = was_no - row_no
-                found[key] = parse_reply(
-                    long[seq] if raw is None else raw,
-                    http_status=status,
-                    latency_s=latency_ms / 1e3,
-                    number=number,
-                    seq=seq,
-                    cost_usd=cost,
-                )
+                text = long[seq] if raw is None else raw
+                found[key] = stored_reply(text, seq, number, status, latency_ms, cost)
         return found
 
     def _find_again(self, con: duckdb.DuckDBPyConnection, rows: Sequence[tuple[int, str]]) -> bool:

@@ -92,6 +92,7 @@ class Flow:
     def give_back(self, call: Admitted, now: float) -> None:
         """A call that was let go will not be made."""
         self._free(call)
+        self._pace.forget(call.at)
         self._requests.settle(1, 0, now)
         self._tokens.settle(call.tokens, 0, now)
 
@@ -102,7 +103,7 @@ class Flow:
         if crowded:
             self._no_pace(now)
         if again:
-            self._pace.refused_again(call.at)
+            self._pace.forget(call.at)
         self._free(call)
         if ended.headers:
             self._learn(ended, now)

@@ -44,8 +44,8 @@ class Pace:
         """A call goes. Refusals come at once, so a call that is still in flight has come through."""
         self._admitted += 1
 
-    def refused_again(self, admitted_at: float) -> None:
-        """A call got a 429 as its row did before: it may be of the row alone, and counts neither way."""
+    def forget(self, admitted_at: float) -> None:
+        """A call counts neither way: it was not made, or its 429 may be of the row alone, which got one before."""
         if admitted_at >= self._since:
             self._admitted -= 1
 

@@ -3,6 +3,7 @@
 import random
 from math import isfinite
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -13,6 +14,26 @@ from llmbatch.limits.flow import Flow
 from llmbatch.settings import LimitSettings
 
 OUTCOMES = ["answered", "rate_limited", "overloaded", "transient", "timeout", "rejected", "refused", "cancelled"]
+
+
+def test_calls_that_were_not_made_are_not_part_of_a_limit_that_is_found() -> None:
+    changes = Changes(0.0)
+    flow = Flow(LimitSettings(concurrency=50), random.Random(1), changes, 0.0)
+
+    def call(outcome: str | None, now: float) -> None:
+        admitted = flow.admit(int(now * 100), 1, now)
+        if outcome is None:
+            flow.give_back(admitted, now)
+        else:
+            flow.settle(admitted, Ended(outcome, None, {}, 0.01, None, None), now)
+
+    call("rate_limited", 10.0)
+    for n in range(1, 60):  # 10 a second come through, and three times as many give up waiting
+        for _ in range(3):
+            call(None, 10 + n / 10)
+        call("rate_limited" if n % 12 == 0 else "answered", 10 + n / 10)
+    told = [change.value for change in changes.list() if change.what == "requests_per_minute"]
+    assert told == [pytest.approx(600, rel=0.15)]
 
 
 class FlowMachine(RuleBasedStateMachine):

@@ -105,11 +105,11 @@ class Night:
             while engine.flight:
                 await self._wait()
             if engine.another is not None or engine.live_below:
-                left = (await self._pass(closed=True)).left_over
-                if left <= engine.live_below:
+                await self._pass(closed=True)
+                if self.left <= engine.live_below:
                     break  # the rest is not worth a batch
                 if engine.another is not None:
-                    engine.another(left)
+                    engine.another(self.left)
             one = await self._pass()
 
     async def close(self) -> None:

@@ -76,7 +76,6 @@ class Pass:
         self._closed = closed  # no further batch may go in this pass
         self._keep = keep
         self.waiting = False  #: rows have no outcome yet
-        self.left_over = 0  #: of them, rows that are in no batch
 
     async def go(self) -> None:
         """Settle and submit. Raises Stop and StorageError."""
@@ -156,7 +155,6 @@ class Pass:
         self.waiting = True
         if self._closed or self._keep > 0:
             self._keep -= 1
-            self.left_over += 1
             return
         line = engine.desk.line(request)
         asked = BatchRequest(request.key, row.row_no, request.attempts_used + 1, engine.purse.bound(request), line)
@@ -165,7 +163,6 @@ class Pass:
         if model not in self._fills and not self._closed:
             self._closed = not await self._room.room(tokens_of(line), asked.worst_usd or Decimal(0))
         if self._closed:
-            self.left_over += 1
             return
         if not self._rows.state[row.row_no] & _ASKED and not request.attempts_used:
             engine.asked(request)
@@ -186,7 +183,6 @@ class Pass:
         fill = self._fills.pop(model)
         if self._closed or not await self._room.room(fill.tokens, fill.worst_usd):
             self._closed = True
-            self.left_over += fill.requests
             return
         await self._submit(await fill.mean(self._engine.run.run_no, time.time()))
         self._engine.watch(self._engine.flight.states())
