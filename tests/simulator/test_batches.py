@@ -24,8 +24,10 @@ class Hands:
     """A clock with hands."""
 
     at: float = 0.0
+    step: float = 0.0  #: that it moves on whenever it is read
 
     def __call__(self) -> float:
+        self.at += self.step
         return self.at
 
 
@@ -91,6 +93,16 @@ async def test_a_batch_goes_through_its_states_and_bills_each_row_once_at_batch_
         assert (account.by_tier["batch"].paid, account.total.paid) == (ROWS, ROWS)
         tokens = sum(line["response"]["body"]["usage"]["prompt_tokens"] for line in lines)
         assert account.by_tier["batch"].input == tokens
+
+
+@pytest.mark.parametrize("step", [3.0, 7.0, 11.0])
+async def test_a_batch_that_is_said_to_have_ended_has_its_files(step: float) -> None:
+    async with desk() as at:
+        at.clock.step = step
+        batch = await at.create()
+        while batch.status != "completed":
+            batch = await at.after(batch, 0)
+        assert len(await at.lines(batch.output_file_id)) == ROWS
 
 
 async def test_an_expired_batch_has_what_was_done_and_bills_that() -> None:

@@ -71,8 +71,11 @@ class BatchApi:
 
     async def settle(self) -> None:
         """Write the files of every batch that has ended, and bill its rows."""
+        await self._settle(self._clock())
+
+    async def _settle(self, now: float) -> None:
         for batch in list(self.batches.values()):
-            await self._settle(batch)
+            await self._end(batch, now)
 
     def _checked(self, handler: Callable[[web.Request], Any]) -> Callable[[web.Request], Any]:
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -178,8 +181,8 @@ class BatchApi:
     async def _list(self, request: web.Request) -> web.Response:
         if self._batches.list_ms:
             await asyncio.sleep(self._batches.list_ms / 1000)
-        await self.settle()
         now = self._clock()
+        await self._settle(now)
         shown = [b for b in self.batches.values() if now >= b.timeline.created_at + self._batches.list_lag_s]
         return _page(request, [batch.as_json(now) for batch in reversed(shown)])
 
@@ -187,8 +190,9 @@ class BatchApi:
         batch = self.batches.get(request.match_info["id"])
         if batch is None:
             return _missing("Batch", request)
-        await self._settle(batch)
-        return web.json_response(batch.as_json(self._clock()))
+        now = self._clock()  # once: a batch that ends between two looks would have ended without its files
+        await self._end(batch, now)
+        return web.json_response(batch.as_json(now))
 
     async def _cancel(self, request: web.Request) -> web.Response:
         batch = self.batches.get(request.match_info["id"])
@@ -201,9 +205,8 @@ class BatchApi:
         batch.timeline = batch.timeline.cancel(now)
         return web.json_response(batch.as_json(now))
 
-    async def _settle(self, batch: Batch) -> None:
+    async def _end(self, batch: Batch, now: float) -> None:
         async with batch.lock:
-            now = self._clock()
             if batch.settled or batch.live(now):
                 return
             batch.settled = True
