@@ -62,6 +62,8 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override pipeline.toml. Repeatable.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+ReportAsJson = Annotated[bool, typer.Option("--json", help="Print report.json at the end.", rich_help_panel=OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no report.", rich_help_panel=OUTPUT)]
 
 _SETTINGS = {
     "provider": "provider.kind",

@@ -31,7 +31,7 @@ from llmbatch.grade import Gathered
 from llmbatch.halt import Halt, Part
 from llmbatch.ledger import Ledger, Lock, Run
 from llmbatch.pipeline import Pipeline
-from llmbatch.progress import Gauges, Recorder, StatusFile
+from llmbatch.progress import Recorder, StatusFile
 from llmbatch.render import Renderer
 from llmbatch.sink import Target, added_columns, check_store, check_target
 from llmbatch.source import Source, Survey, check_row, open_source, survey
@@ -157,7 +157,7 @@ async def answer(night: Night, signals: Signals) -> ending.Answered:
             cuts.append(timed.cut)
             engine = _engine(night, ledger, run, provider, wired)
             due = deadline.due(order, await schedules.due_before(ledger, run))
-            gauges = await _gauges(night, ledger, run, wired)
+            gauges = await wired.gauges(ledger, run)
             display = night.outside.display(night, run, wired, gauges)
             status_path = status_file(order.ledger_file)
             status = StatusFile(status_path, night.tally, gauges, run.run_id, night.pipeline.name)
@@ -194,13 +194,6 @@ def _engine(night: Night, ledger: Ledger, run: Run, provider: Provider, wired: W
         rehearsal=wired.rehearsal,
         open_rows=max(live.OPEN_ROWS, night.crew.open_rows if night.crew is not None else 0),
     )
-
-
-async def _gauges(night: Night, ledger: Ledger, run: Run, wired: Wired) -> Gauges:
-    """What the displays read of the run beside the tally."""
-    spent, _ = await ledger.ask(lambda con: ledgers.spent(con, run.resumes))
-    budget = night.pipeline.settings.limits.budget_usd
-    return Gauges(wired.in_flight, wired.limits, budget_usd=budget, spent_before_usd=spent)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from llmbatch.atomic import foreign_link
 from llmbatch.errors import UsageError
@@ -88,16 +88,28 @@ class Order:
         return float("inf") if self.wait == "forever" else seconds(self.wait, "--wait")
 
 
-def refuse_paths(order: Order) -> None:
+class Places(Protocol):
+    """Where a command writes."""
+
+    @property
+    def output_folder(self) -> Path:
+        """Results and reports."""
+
+    @property
+    def ledger_file(self) -> Path:
+        """Progress."""
+
+
+def refuse_paths(places: Places) -> None:
     """Raise UsageError, before the run and not after it, when what is written would end elsewhere.
 
     That is: over somebody else's link, or where DuckDB takes a ledger's name for an address (``md:x``) or a query.
     """
-    for path in (order.output_folder, order.ledger_file):
+    for path in (places.output_folder, places.ledger_file):
         if (link := foreign_link(path)) is not None:
             raise UsageError(f"{link} is a link that belongs to another user", hint="remove it, or write elsewhere")
-    if re.match(r"[\w+.-]*:", str(order.ledger_file)) or "?" in str(order.ledger_file):
-        raise UsageError(f"--ledger {order.ledger_file}: DuckDB takes no such file name", hint="leave out : and ?")
+    if re.match(r"[\w+.-]*:", str(places.ledger_file)) or "?" in str(places.ledger_file):
+        raise UsageError(f"--ledger {places.ledger_file}: DuckDB takes no such file name", hint="leave out : and ?")
 
 
 def command() -> tuple[str, ...]:

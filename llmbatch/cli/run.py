@@ -123,12 +123,8 @@ def run(
         ),
     ] = None,
     set_: flags.Set = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print report.json at the end.", rich_help_panel=flags.OUTPUT)
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress, no report.", rich_help_panel=flags.OUTPUT)
-    ] = False,
+    json: flags.ReportAsJson = False,
+    quiet: flags.Quiet = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say each change of the limits.", rich_help_panel=flags.OUTPUT)
     ] = False,

@@ -14,13 +14,13 @@ import uvloop
 
 from llmbatch import ledger as ledgers
 from llmbatch import report as reports
-from llmbatch.atomic import foreign_link, write_text
+from llmbatch.atomic import write_text
 from llmbatch.cli import quality, screen
 from llmbatch.cli.descriptors import make_room
 from llmbatch.cli.gate import complain, event_log
 from llmbatch.cli.make import usable
 from llmbatch.cli.night import SWITCH_S, modules_unswept
-from llmbatch.cli.order import command, status_file
+from llmbatch.cli.order import command, refuse_paths, status_file
 from llmbatch.cli.signals import Signals
 from llmbatch.cli.wiring import Wired, run_start, wire
 from llmbatch.engines import live
@@ -31,7 +31,7 @@ from llmbatch.intake.results import Results
 from llmbatch.intake.rules import Drained, Rules
 from llmbatch.ledger import Ledger, Lock, Run
 from llmbatch.pipeline import Pipeline
-from llmbatch.progress import Gauges, Recorder, StatusFile, choose
+from llmbatch.progress import Recorder, StatusFile, choose
 from llmbatch.render import Renderer
 from llmbatch.scrub import escaped, fault_in_words
 from llmbatch.tally import Tally
@@ -83,7 +83,7 @@ class Shift:
         return Queues(rows, self.dead or f"{rows}-dead", self.replies)
 
     @property
-    def folder(self) -> Path:
+    def output_folder(self) -> Path:
         """Of results and reports."""
         return self.output or Path("results") / f"{self.name}-worker"
 
@@ -102,14 +102,13 @@ class _Day:
     wired: Wired
     status: StatusFile
     tally: Tally
+    taken: int  #: messages, without those that went back
 
 
 def work(shift: Shift) -> int:
     """Carry it out; returns the exit status."""
     with Signals() as signals:
-        for path in (shift.folder, shift.ledger_file):
-            if (link := foreign_link(path)) is not None:
-                raise UsageError(f"{link} is a link that belongs to another user", hint="remove it, or write elsewhere")
+        refuse_paths(shift)
         pipeline, renderer = usable(shift.pipeline, shift.overrides, prices=shift.prices)
         if pipeline.settings.limits.tier == "batch":
             raise UsageError("a worker answers at once; provider batches are for files: llmbatch run --tier batch")
@@ -117,23 +116,26 @@ def work(shift: Shift) -> int:
             make_room(pipeline.settings.limits.concurrency)
         shift.ledger_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with Lock(shift.ledger_file):
+            broker = _connected(shift)
+            connected = True
             while True:
-                day = uvloop.run(_day(shift, pipeline, renderer, signals))
+                day = uvloop.run(_day(shift, pipeline, renderer, signals, broker, connected=connected))
                 signals.results_follow()
                 code = _finish(shift, pipeline, day)
                 if not isinstance(day.reason, DayEnded) or signals.taken:
                     return code
+                connected = False  # the day's pump let go of it
                 if shift.limit is not None:
-                    shift = replace(shift, limit=max(0, shift.limit - day.tally.total))
+                    shift = replace(shift, limit=max(0, shift.limit - day.taken))
 
 
-async def _day(shift: Shift, pipeline: Pipeline, renderer: Renderer, signals: Signals) -> _Day:
-    """One run: until the day ends, or something ends the worker."""
+async def _day(
+    shift: Shift, pipeline: Pipeline, renderer: Renderer, signals: Signals, broker: Broker, *, connected: bool
+) -> _Day:
+    """One run: until the day ends, or something ends the worker. A broker that is away is waited for."""
     tally, halt = Tally(), Halt()
     sys.setswitchinterval(SWITCH_S)
     wired = wire(pipeline, tally, halt, None)
-    broker = open_broker(shift.address, shift.queues, lease_s=shift.lease_s, create=shift.create)
-    await asyncio.to_thread(_try_broker, broker, shift.address)
     with signals.stopping(halt, tally.noted) as cuts:
         ledger = await Ledger.open(shift.ledger_file)
         try:
@@ -141,26 +143,26 @@ async def _day(shift: Shift, pipeline: Pipeline, renderer: Renderer, signals: Si
             provider, timed = await wired.wrapped(ledger, run)
             cuts.append(timed.cut)
             intake = _intake(shift, pipeline, renderer, ledger, run, provider, wired, broker)
-            spent, _ = await ledger.ask(lambda con: ledgers.spent(con, run.resumes))
-            budget = pipeline.settings.limits.budget_usd
-            gauges = Gauges(wired.in_flight, wired.limits, budget_usd=budget, spent_before_usd=spent)
+            gauges = await wired.gauges(ledger, run)
             status = StatusFile(status_file(shift.ledger_file), tally, gauges, run.run_id, pipeline.name)
             display = choose(sys.stderr, tally, gauges, pipeline.name, quiet=shift.quiet)
             midnight = asyncio.get_running_loop().call_later(
                 _DAY_S - time.time() % _DAY_S, halt.stop, DayEnded("the day has ended")
             )
             with modules_unswept(), status, display, Recorder(tally, gauges):
-                await intake.work()
+                await intake.work(connected=connected)
             midnight.cancel()
             display.end(*_verdict(halt.reason))
             await provider.close()
         finally:
             await ledger.close()
-    return _Day(run, halt.reason, wired, status, tally)
+    return _Day(run, halt.reason, wired, status, tally, intake.taken)
 
 
-def _try_broker(broker: Broker, address: Address) -> None:
-    """Connect before anything else: a mistake is said at once."""
+def _connected(shift: Shift) -> Broker:
+    """The broker, connected before anything else: a mistake is said at once. Raises UsageError."""
+    address = shift.address
+    broker = open_broker(address, shift.queues, lease_s=shift.lease_s, create=shift.create)
     try:
         broker.connect()
     except broker.faults as fault:
@@ -168,6 +170,7 @@ def _try_broker(broker: Broker, address: Address) -> None:
             f"the broker at {address.shown} does not answer: {fault_in_words(fault)}",
             hint="is it started, and is this its address?",
         ) from None
+    return broker
 
 
 def _intake(
@@ -199,7 +202,7 @@ def _intake(
     intake.slots = lambda: wired.limits().concurrency
     wired.heard.append(intake.paid)
     if shift.replies is None:
-        intake.files = Files(shift.folder, roll_bytes=shift.roll_bytes, roll_s=shift.roll_s)
+        intake.files = Files(shift.output_folder, roll_bytes=shift.roll_bytes, roll_s=shift.roll_s)
         intake.files.open()
     return intake
 
@@ -226,15 +229,15 @@ def _verdict(reason: Stop | StorageError | None) -> tuple[str, Exit]:
 def _finish(shift: Shift, pipeline: Pipeline, day: _Day) -> int:
     """Write the run's reports; returns the exit status."""
     status, code = _verdict(day.reason)
-    files = {"report": str(shift.folder / f"report-{day.run.run_id}.json"), "ledger": str(shift.ledger_file)}
+    files = {"report": str(shift.output_folder / f"report-{day.run.run_id}.json"), "ledger": str(shift.ledger_file)}
     if shift.replies is None:
-        files["results"] = str(shift.folder / "results-*.jsonl")
+        files["results"] = str(shift.output_folder / "results-*.jsonl")
     con = ledgers.connect(shift.ledger_file)
     try:
         report = reports.build(day.tally, _facts(shift, pipeline, day, status, code, files))
         text = orjson.dumps(reports.to_json(report), option=orjson.OPT_INDENT_2).decode()
         write_text(Path(files["report"]), text)
-        write_text(shift.folder / f"report-{day.run.run_id}.html", reports.html(report))
+        write_text(shift.output_folder / f"report-{day.run.run_id}.html", reports.html(report))
         ledgers.end(con, day.run, ended_at=time.time(), status=status, exit_code=code, report=text)
     finally:
         con.close()

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import orjson
 
+from llmbatch import ledger as ledgers
 from llmbatch import providers
 from llmbatch.budget import Budget, Caps
 from llmbatch.cli.crew import Crew
@@ -21,6 +22,7 @@ from llmbatch.ledger import Ledger, Run, RunStart
 from llmbatch.limits import Change, Gate, LimitState, RetryBudget
 from llmbatch.pipeline import Pipeline
 from llmbatch.prices import PriceTable, provider_of
+from llmbatch.progress import Gauges
 from llmbatch.providers import capabilities, wrap
 from llmbatch.providers.switch import Switch
 from llmbatch.report import LimitChange, Planned
@@ -144,6 +146,12 @@ class Wired:
     def cost(self, usage: Usage | None, model: str | None, tier: str | None, asked: str) -> Decimal | None:
         """Dollars of an answer to a request to the model ``asked``; None when unknown."""
         return next(lane for lane in self.lanes if lane.model == asked).cost(usage, model, tier)
+
+    async def gauges(self, ledger: Ledger, run: Run) -> Gauges:
+        """What the displays read of the run beside the tally."""
+        spent, _ = await ledger.ask(lambda con: ledgers.spent(con, run.resumes))
+        budget = self.pipeline.settings.limits.budget_usd
+        return Gauges(self.in_flight, self.limits, budget_usd=budget, spent_before_usd=spent)
 
     async def caps(self, ledger: Ledger, run: Run) -> Caps | None:
         """What the run may spend; the same at every call, so that batches and live calls spend of one purse."""

@@ -28,7 +28,7 @@ ENQUEUE_EXIT_STATUS = """EXIT STATUS
 2 mistake in usage, pipeline or input, or the broker refuses; nothing was put in
 74 the broker went away; the message says how many rows are in the queue"""
 
-_BROKER, _RESULTS = "The queue", "Results"
+_BROKER = "The queue"
 
 BrokerUrl = Annotated[
     str,
@@ -48,10 +48,6 @@ DeadName = Annotated[
     str | None, typer.Option(metavar="NAME", help="Of dead letters. \\[QUEUE-dead]", rich_help_panel=_BROKER)
 ]
 Create = Annotated[bool, typer.Option("--create", help="Make queues that are missing.", rich_help_panel=_BROKER)]
-Insecure = Annotated[
-    bool,
-    typer.Option("--allow-insecure", help="Send to another machine without TLS.", rich_help_panel=_BROKER),
-]
 
 
 def worker(
@@ -76,7 +72,7 @@ def worker(
     ] = "60s",
     replies: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Results go to this queue, not into files.", rich_help_panel=_RESULTS),
+        typer.Option(metavar="NAME", help="Results go to this queue, not into files.", rich_help_panel=flags.OUTPUT),
     ] = None,
     output: Annotated[
         Path | None,
@@ -85,14 +81,14 @@ def worker(
             "-o",
             metavar="DIR",
             help="Folder of results and reports. \\[results/PIPELINE-worker]",
-            rich_help_panel=_RESULTS,
+            rich_help_panel=flags.OUTPUT,
         ),
     ] = None,
     roll_after: Annotated[
-        str, typer.Option(metavar="TIME", help="A new results file after so long.", rich_help_panel=_RESULTS)
+        str, typer.Option(metavar="TIME", help="A new results file after so long.", rich_help_panel=flags.OUTPUT)
     ] = "10m",
     roll_mb: Annotated[
-        int, typer.Option(min=1, metavar="MB", help="... or when it is so large.", rich_help_panel=_RESULTS)
+        int, typer.Option(min=1, metavar="MB", help="... or when it is so large.", rich_help_panel=flags.OUTPUT)
     ] = 256,
     ledger: Annotated[
         Path | None,
@@ -100,27 +96,19 @@ def worker(
             "--ledger",
             metavar="FILE",
             help="The DuckDB file of progress; a worker has one of its own. \\[.llmbatch/PIPELINE-worker.duckdb]",
-            rich_help_panel=_RESULTS,
+            rich_help_panel=flags.OUTPUT,
         ),
     ] = None,
     provider: flags.Provider = None,
     model: flags.Model = None,
     base_url: flags.BaseUrl = None,
-    allow_insecure: Insecure = False,
+    allow_insecure: flags.AllowInsecure = False,
     concurrency: flags.Concurrency = None,
     budget: Annotated[
         str | None,
         typer.Option(metavar="USD", help="Spend at most this much a day (UTC).", rich_help_panel=flags.STOPPING),
     ] = None,
-    prices: Annotated[
-        Path | None,
-        typer.Option(
-            "--prices",
-            metavar="FILE",
-            help="TOML with \\[prices.MODEL] tables; they count first.",
-            rich_help_panel=flags.STOPPING,
-        ),
-    ] = None,
+    prices: flags.Prices = None,
     stop_when_empty: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Stop when no message came for so long.", rich_help_panel=flags.STOPPING),
@@ -129,12 +117,8 @@ def worker(
         int | None, typer.Option(min=1, metavar="N", help="Stop after N messages.", rich_help_panel=flags.STOPPING)
     ] = None,
     set_: flags.Set = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print report.json at the end.", rich_help_panel=_RESULTS)
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress, no report.", rich_help_panel=_RESULTS)
-    ] = False,
+    json: flags.ReportAsJson = False,
+    quiet: flags.Quiet = False,
 ) -> int:
     """Answer rows from a queue, until told to stop.
 
@@ -182,12 +166,12 @@ def enqueue(
     queue: QueueName = None,
     dead: DeadName = None,
     create: Create = False,
-    allow_insecure: Insecure = False,
+    allow_insecure: flags.AllowInsecure = False,
     skip_bad_rows: Annotated[
         bool,
         typer.Option("--skip-bad-rows", help="Leave broken rows out, and rows without id or required columns."),
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N rows.")] = None,
+    limit: flags.Limit = None,
     set_: flags.Set = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing of what went well.")] = False,
 ) -> int:

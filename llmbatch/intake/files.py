@@ -25,7 +25,6 @@ _PART = ".part"
 _TAIL = 4 * 2**20  #: bytes at a file's end that are looked through: more than can be unacknowledged
 _RECENT_S = 6 * 3600.0  #: files that were written to more recently are looked through
 _MOST_FILES = 8
-_FRESH_S = 1.0  #: what was read of a file that grows holds for so long
 
 
 class Written(NamedTuple):
@@ -36,10 +35,10 @@ class Written(NamedTuple):
 
 
 class _Tail(NamedTuple):
-    """What the end of a file says, and when it was read."""
+    """What the end of a file says, from one byte to before another; both begin a line, as far as one is known."""
 
-    size: int
-    read_at: float
+    start: int
+    end: int
     lines: dict[str, Written]
 
 
@@ -68,16 +67,20 @@ class Files:
         except OSError as error:
             raise _storage_error(self._folder, error) from error
 
-    def has(self, message: Message) -> Written | None:
-        """What the result of a message that is delivered again says, if it is there."""
-        if not message.named:
-            return None
-        if (own := self._unsure.get(message.id)) is not None or message.deliveries < 2:
-            return own
-        return next((lines[message.id] for lines in self._recent() if message.id in lines), None)
+    def written(self, messages: Sequence[Message]) -> dict[str, Written]:
+        """By id: what the results of those that are delivered again say, as far as they are there."""
+        named = [message for message in messages if message.named]
+        found = {message.id: self._unsure[message.id] for message in named if message.id in self._unsure}
+        again = {message.id for message in named if message.deliveries > 1} - found.keys()
+        if again:  # the folder is looked through once for all of them
+            for lines in reversed(self._recent()):
+                found |= {name: lines[name] for name in again if name in lines}
+        return found
 
     def write(self, results: Sequence[tuple[Settlement, bytes]]) -> None:
         """Append results, and sync. Raises StorageError; then the file holds none of them."""
+        if not results:
+            return
         try:
             file = self._file if self._file is not None else self._begin()
             lines = b"".join(line for _, line in results)
@@ -126,7 +129,7 @@ class Files:
         return file
 
     def _recent(self) -> list[dict[str, Written]]:
-        """Lines by id at the ends of the newest files, this worker's own aside."""
+        """Lines by id at the ends of the newest files, this worker's open one aside."""
         found = []
         for path in self._folder.glob("results-*.jsonl*"):
             if path == self._path:
@@ -142,21 +145,24 @@ class Files:
         return [tail.lines for tail in self._tails.values()]
 
     def _tail(self, path: Path, size: int) -> _Tail:
-        known, now = self._tails.get(path), self._clock()
-        if known is not None and (known.size == size or now - known.read_at < _FRESH_S):
-            return known
+        """Of a file that grows only what is new is read, and all of it again before it is too much."""
+        start = max(0, size - _TAIL)
+        known = self._tails.get(path, _Tail(start, start, {}))
+        if not known.end <= size <= known.start + 2 * _TAIL:
+            known = _Tail(start, start, {})
         try:
-            return _Tail(size, now, _lines(path))
+            with path.open("rb") as file:
+                file.seek(known.end)
+                new = file.read(size - known.end)
         except FileNotFoundError:
-            return _Tail(size, now, {})
+            return known
+        whole = new.rfind(b"\n") + 1
+        return _Tail(known.start, known.end + whole, known.lines | _lines(new[:whole]))
 
 
-def _lines(path: Path) -> dict[str, Written]:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL))
-        lines = file.read().split(b"\n")
+def _lines(text: bytes) -> dict[str, Written]:
     found = {}
-    for line in lines:
+    for line in text.split(b"\n"):
         try:
             facts = orjson.loads(line)
             error = facts["llmbatch_error"]

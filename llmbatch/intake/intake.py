@@ -18,14 +18,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from llmbatch.engines import live
 from llmbatch.errors import LlmbatchError, StorageError
 from llmbatch.intake.brokers import Broker
-from llmbatch.intake.files import Files
+from llmbatch.intake.files import Files, Written
 from llmbatch.intake.message import Fate, Message, Settlement
 from llmbatch.intake.pump import Pump
 from llmbatch.intake.results import Results
@@ -69,15 +69,15 @@ class Intake:
         self._ready: list[tuple[Settlement, bytes]] = []
         self._groups: set[asyncio.Task[None]] = set()
         self._count = 0
-        self._taken = 0  # messages received and not given back, as the pump counts them against the limit
+        self.taken = 0  #: messages received and not given back, as the pump counts them against the limit
         self._unsettled = 0
         self._woken = asyncio.Event()
         self._fault: BaseException | None = None
 
-    async def work(self) -> None:
-        """Until the engine is told to stop. Raises UsageError when the broker refuses, and what broke the worker."""
+    async def work(self, *, connected: bool) -> None:
+        """Until the engine is told to stop. ``connected``: whether the broker is. Raises what broke the worker."""
         self._engine.halt.listen(lambda _: self._stopping())
-        await self._pump.start()
+        self._pump.start(connected=connected)
         flushing = asyncio.create_task(self._flush())
         try:
             while not self._engine.halt:
@@ -118,7 +118,7 @@ class Intake:
     # --- messages in ------------------------------------------------------------------------------------------
 
     def _arrived(self, messages: list[Message]) -> None:
-        self._taken += len(messages)
+        self.taken += len(messages)
         self._unsettled += len(messages)
         self._new += messages
         self._woken.set()
@@ -166,8 +166,8 @@ class Intake:
     async def _wait(self) -> None:
         self._woken.clear()
         idle, quiet = self._rules.idle_s, self._pump.quiet_since
-        if self._rules.most is not None and self._taken >= self._rules.most and not self._unsettled:
-            self._engine.halt.stop(Drained(f"{self._taken:,} messages were taken"))
+        if self._rules.most is not None and self.taken >= self._rules.most and not self._unsettled:
+            self._engine.halt.stop(Drained(f"{self.taken:,} messages were taken"))
         elif idle is not None and not self._unsettled and quiet is not None and time.monotonic() - quiet > idle:
             self._engine.halt.stop(Drained("the queue is empty"))
         else:
@@ -181,7 +181,8 @@ class Intake:
 
     async def _answer(self, group: list[Message]) -> None:
         """Bring a group to its outcomes, and then those that waited for the same requests."""
-        opened = [each for message in group if (each := self._opened(message)) is not None]
+        written = {} if self.files is None else self.files.written(group)
+        opened = [each for message in group if (each := self._opened(message, written)) is not None]
         while opened:
             keys, first = self._claim(opened)
             await live.answer(self._engine, [each.row for each in first])
@@ -189,10 +190,13 @@ class Intake:
             if self._engine.halt:
                 break
 
-    def _opened(self, message: Message) -> _Open | None:
-        if self.files is not None and (written := self.files.has(message)) is not None:
-            fate = Fate.DEAD if written.dead else Fate.DONE
-            self._ready.append((Settlement(message, fate, reason=written.reason), b""))
+    def _opened(self, message: Message, written: Mapping[str, Written]) -> _Open | None:
+        if message.named and (line := written.get(message.id)) is not None:
+            fate = Fate.DEAD if line.dead else Fate.DONE
+            self._ready.append((Settlement(message, fate, reason=line.reason), b""))
+            return None
+        if not message.counted:
+            self._back([message])
             return None
         row_no, self._count = self._count, self._count + 1
         self._tally.planned(self._count)
@@ -260,7 +264,9 @@ class Intake:
         """Commit outcomes, write results, settle messages: in this order."""
         await self._engine.ledger.ask(lambda _: None)  # outcomes are committed before this returns
         settled = [settlement for settlement, _ in ready]
-        if self.files is not None and (lines := [(s, line) for s, line in ready if line]):
+        if self.files is not None:
+            # what came by a connection that is lost comes again, perhaps to another worker: its line is that one's
+            lines = [(s, line) for s, line in ready if line and self._pump.holds(s.message)]
             await asyncio.to_thread(self.files.write, lines)
         if await self._pump.settle(settled) and self.files is not None:
             self.files.acknowledged([settlement.message for settlement in settled])
@@ -278,5 +284,8 @@ class Intake:
         waiting = [*self._new, *self._suspects]
         self._new.clear()
         self._suspects.clear()
-        self._taken -= len(waiting)
-        self._ready += [(Settlement(message, Fate.BACK), b"") for message in waiting]
+        self._back(waiting)
+
+    def _back(self, messages: Sequence[Message]) -> None:
+        self.taken -= len(messages)
+        self._ready += [(Settlement(message, Fate.BACK), b"") for message in messages]

@@ -29,6 +29,7 @@ class Message:
     handle: Any = None  #: what the broker needs to settle it
     session: int = 0  #: the connection it came by
     reason: str | None = None  #: of a dead letter: why it is one
+    counted: bool = True  #: else the queue does not know its deliveries until it went back: it is not to be answered
 
 
 class Fate(StrEnum):

@@ -47,7 +47,7 @@ class Pump:
         self._orders: deque[tuple[Sequence[Settlement] | None, asyncio.Future[bool]]] = deque()
         self._wake = threading.Event()
         self._patient = True  # a lost connection is waited for
-        self._ending = self._dead = False
+        self._connected = self._ending = self._dead = False
         self._held: dict[tuple[str, int], tuple[Message, float]] = {}  # with the time its lease was last extended
         self._thread = threading.Thread(target=self._serve, name="broker", daemon=True)
 
@@ -56,9 +56,13 @@ class Pump:
         """Messages received and not settled."""
         return len(self._held)
 
-    async def start(self) -> None:
-        """Connect, once. Raises UsageError when that can never work, else what the broker's library raises."""
-        await asyncio.to_thread(self._broker.connect)
+    def holds(self, message: Message) -> bool:
+        """Whether it can still be settled, as far as is known."""
+        return _key(message) in self._held
+
+    def start(self, *, connected: bool) -> None:
+        """Begin. A broker that is not ``connected`` is connected to, and waited for, as when it was lost."""
+        self._connected = connected
         self._thread.start()
 
     async def settle(self, batch: Sequence[Settlement]) -> bool:
@@ -93,12 +97,12 @@ class Pump:
 
     def _serve(self) -> None:
         try:
-            while not self._ending or self._orders:
+            up = self._connected or self._connect()
+            while up and (not self._ending or self._orders):
                 try:
                     self._turn()
                 except self._broker.faults as fault:
-                    if not self._reconnect(fault):
-                        break
+                    up = self._reconnect(fault)
         except BaseException as error:  # noqa: BLE001 - a thread's faults must reach those who wait for it
             self._post(self._failed, error)
         finally:
@@ -131,7 +135,7 @@ class Pump:
         self._left -= len(found)
         now = time.monotonic()
         for message in found:
-            self._held[message.id, id(message.handle)] = (message, now)
+            self._held[_key(message)] = (message, now)
         if found:
             self.quiet_since = None
             self._post(self._arrived, found)
@@ -156,8 +160,15 @@ class Pump:
 
     def _forget(self, batch: Sequence[Settlement]) -> None:
         for each in batch:
-            self._held.pop((each.message.id, id(each.message.handle)), None)
+            self._held.pop(_key(each.message), None)
             self._left += each.fate is Fate.BACK  # it may be received again
+
+    def _connect(self) -> bool:
+        try:
+            self._broker.connect()
+        except self._broker.faults as fault:
+            return self._reconnect(fault)
+        return True
 
     def _reconnect(self, fault: BaseException) -> bool:
         """Until it works, or the worker ends."""
@@ -199,6 +210,11 @@ class Pump:
     def _post(self, fn: Callable[..., object], *args: object) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(fn, *args)
+
+
+def _key(message: Message) -> tuple[str, int]:
+    """Of one delivery."""
+    return message.id, id(message.handle)
 
 
 def _resolve(future: asyncio.Future[bool], value: bool) -> None:

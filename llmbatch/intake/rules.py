@@ -38,7 +38,7 @@ class Rules:
 
         Not at the last delivery only: what is held with one that ends its worker is counted too.
         """
-        return min(_ALONE_FROM, self.max_deliveries) <= message.deliveries <= self.max_deliveries
+        return message.counted and min(_ALONE_FROM, self.max_deliveries) <= message.deliveries <= self.max_deliveries
 
 
 def fate_of(outcome: Outcome, deliveries: int, most: int) -> Fate:

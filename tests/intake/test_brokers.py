@@ -99,6 +99,23 @@ def test_a_message_of_a_lost_worker_comes_again_and_is_counted(place: Place, que
     other.close()
 
 
+@pytest.mark.parametrize("place", ["amqp"], indirect=True)
+def test_rabbitmq_learns_the_count_of_a_message_when_it_goes_back(place: Place, queues: Queues) -> None:
+    lost = place.broker(queues)
+    lost.connect()
+    lost.send([("m1", BODY), ("m2", BODY)])
+    assert len(receive(lost, 2)) == 2
+    lost.close()
+    other = place.broker(queues)
+    other.connect()
+    first, second = receive(other, 2)
+    assert [(m.id, m.deliveries, m.counted) for m in (first, second)] == [("m1", 2, False), ("m2", 2, False)]
+    other.settle([Settlement(first, Fate.DONE), Settlement(second, Fate.BACK)])
+    (again,) = receive(other, 1)
+    assert (again.id, again.deliveries, again.counted) == ("m2", 2, True)
+    other.close()
+
+
 def test_a_lease_is_extended(place: Place, queues: Queues) -> None:
     holder, other = place.broker(queues, lease_s=1.0), place.broker(queues, lease_s=1.0)
     holder.connect()

@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from llmbatch.intake import Fate, Files, Message, Settlement
+from llmbatch.intake import Fate, Files, Message, Settlement, files
 
 
 def message(name: str, deliveries: int = 1, *, named: bool = True) -> Message:
@@ -71,18 +71,39 @@ def test_what_a_killed_worker_left_is_closed_without_its_torn_line(
 def test_a_message_that_comes_again_is_found(tmp_path: Path, opened: Callable[..., Files]) -> None:
     dead = opened()
     dead.write([(settled("a"), line("a")), (settled("b"), line("b", "failed", "schema: no tags"))])
-    own = dead.has(message("a"))
-    assert own is not None, "the connection was lost before the acknowledgement"
+    assert dead.written([message("a")]).keys() == {"a"}, "the connection was lost before the acknowledgement"
     dead.acknowledged([message("a")])
-    assert dead.has(message("a")) is None
+    assert not dead.written([message("a")])
     next((tmp_path / "out").glob("*.part")).rename(tmp_path / "out/results-9-00001.jsonl")
     other = opened()
-    assert other.has(message("a")) is None, "first delivery: nobody can have written it"
-    found = other.has(message("a", 2))
-    assert found is not None
-    assert not found.dead
-    letter = other.has(message("b", 2))
-    assert letter is not None
-    assert (letter.dead, letter.reason) == (True, "schema: no tags")
-    assert other.has(message("c", 2)) is None
-    assert other.has(message("a", 2, named=False)) is None, "an id made of the body says nothing"
+    assert not other.written([message("a")]), "first delivery: nobody can have written it"
+    found = other.written([message("a", 2), message("b", 2), message("c", 2)])
+    assert found == {"a": (False, None), "b": (True, "schema: no tags")}
+    assert not other.written([message("a", 2, named=False)]), "an id made of the body says nothing"
+
+
+def test_lines_that_came_since_the_last_look_are_found_and_those_before_not_read_again(
+    tmp_path: Path, opened: Callable[..., Files], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, mine = opened(), opened()
+    other.write([(settled("a"), line("a"))])
+    assert mine.written([message("a", 2)]).keys() == {"a"}
+    (part,) = (tmp_path / "out").glob("*.part")
+    with part.open("r+b") as file:  # what was read is not read again
+        file.write(b"x" * (len(line("a")) - 1))
+    other.write([(settled("b"), line("b"))])
+    monkeypatch.setattr(files, "_TAIL", len(line("a")))
+    assert mine.written([message("a", 2), message("b", 2)]).keys() == {"a", "b"}
+    other.write([(settled("c"), line("c"))])
+    assert mine.written([message("a", 2), message("c", 2)]).keys() == {"c"}, "no more than the end is kept"
+
+
+def test_the_folder_is_looked_through_once_for_all_messages_that_come_again(
+    tmp_path: Path, opened: Callable[..., Files], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    mine = opened()
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: looks.append(path) or [])  # type: ignore[func-returns-value]
+    mine.written([message(f"m{n}", 2) for n in range(50)])
+    mine.written([message(f"m{n}") for n in range(50)])
+    assert looks == [tmp_path / "out"]

@@ -13,7 +13,7 @@ async def test_a_queue_is_not_quiet_when_a_message_has_just_gone_back() -> None:
     broker.send([("a", b"{}")])
     arrived: asyncio.Queue[list[Message]] = asyncio.Queue()
     pump = Pump(broker, arrived=arrived.put_nowait, note=print, failed=lambda _: None)
-    await pump.start()
+    pump.start(connected=True)
     try:
         async with asyncio.timeout(10):
             pump.target = 5
@@ -33,7 +33,7 @@ async def test_what_went_back_does_not_count_against_the_limit() -> None:
     broker.send([("a", b"{}")])
     arrived: asyncio.Queue[list[Message]] = asyncio.Queue()
     pump = Pump(broker, arrived=arrived.put_nowait, note=print, failed=lambda _: None, limit=1)
-    await pump.start()
+    pump.start(connected=True)
     try:
         async with asyncio.timeout(5):
             pump.target = 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,8 +18,8 @@ import pytest
 
 from llmbatch.cli import shift as shifts
 from llmbatch.cli.shift import Shift, work
-from llmbatch.errors import Exit
-from llmbatch.intake import Message, Queues, Settlement, address_of, open_broker
+from llmbatch.errors import Exit, UsageError
+from llmbatch.intake import Address, Message, Queues, Settlement, address_of, open_broker
 from llmbatch.intake.brokers.memory import MemoryBroker
 from llmbatch.simulator import Fault, Latency, Scenario, Server
 from tests.cli.conftest import Serve, tickets
@@ -186,6 +187,76 @@ def test_a_message_that_has_its_result_already_counts_as_taken(tmp_path: Path, s
     assert report["notes"][0] == "1 messages were taken"
 
 
+def test_a_message_that_is_not_counted_is_answered_only_after_it_went_back_and_not_if_it_has_its_result(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, serve(Scenario(server=Server(brain="echo"))).base_url)
+    bench.put(*bodies(tickets(2)))
+    facts = {"llmbatch_message_id": "m0", "llmbatch_status": "done", "llmbatch_error": None}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/results-9-00001.jsonl").write_bytes(orjson.dumps(facts) + b"\n")
+    uncounted = _Uncounted(bench.order.address, bench.queues)
+    monkeypatch.setattr(shifts, "open_broker", lambda *_, **__: uncounted)
+    assert bench.work(replies=None) == Exit.OK
+    assert uncounted.fates == [("m0", "done"), ("m1", "back"), ("m1", "done")]
+    assert bench.report()["attempts"]["sent"] == 1
+
+
+class _Uncounted(MemoryBroker):
+    """Delivers each message first as one that another worker had, as RabbitMQ does."""
+
+    def __init__(self, address: Address, queues: Queues) -> None:
+        super().__init__(address, queues)
+        self.fates: list[tuple[str, str]] = []
+
+    def receive(self, target: int, held: int, wait_s: float) -> list[Message]:
+        back = {name for name, fate in self.fates if fate == "back"}
+        found = super().receive(target, held, wait_s)
+        return [m if m.id in back else replace(m, deliveries=m.deliveries + 1, counted=False) for m in found]
+
+    def settle(self, batch: Sequence[Settlement]) -> bool:
+        self.fates += [(each.message.id, str(each.fate)) for each in batch]
+        return super().settle(batch)
+
+
+def test_what_came_by_a_connection_that_is_lost_is_not_written(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(Scenario(server=Server(brain="echo"), latency=Latency(median_ms=600)))
+    bench = Bench(tmp_path, server.base_url)
+    bench.put(*bodies(tickets(8)))
+    falling = _Falling(bench.order.address, bench.queues)
+    monkeypatch.setattr(shifts, "open_broker", lambda *_, **__: falling)
+    assert bench.work(replies=None) == Exit.OK
+    assert falling.fell
+    lines = [line for path in (tmp_path / "out").glob("results-*.jsonl") for line in path.read_bytes().splitlines()]
+    assert Counter(orjson.loads(line)["id"] for line in lines) == Counter(row["id"] for row in tickets(8))
+    assert server.account.total.paid == 8
+
+
+class _Falling(MemoryBroker):
+    """Loses its connection once, while everything is being answered; its messages come again, as RabbitMQ's do."""
+
+    faults = (ConnectionError,)
+    fell = False
+
+    def extend(self, messages: Sequence[Message]) -> None:
+        self._fall()
+        super().extend(messages)
+
+    def receive(self, target: int, held: int, wait_s: float) -> list[Message]:
+        if held:
+            self._fall()
+        return super().receive(target, held, wait_s)
+
+    def _fall(self) -> None:
+        if not self.fell:
+            time.sleep(0.2)
+            self.fell = True
+            self.close()
+            raise ConnectionError
+
+
 def test_a_worker_that_is_told_to_end_does_not_wait_for_a_broker_that_is_away(
     tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +295,44 @@ class _Away(MemoryBroker):
             self.tries += 1
             if self.tries < _TRIES:
                 raise ConnectionError
+
+
+def test_a_broker_that_is_away_when_a_day_begins_is_waited_for(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shifts, "_DAY_S", 2)
+    server = serve(Scenario(server=Server(brain="echo"), latency=Latency(median_ms=400)))
+    bench = Bench(tmp_path, server.base_url)
+    bench.put(*bodies(tickets(5)))
+    night = _AwayAtMidnight(bench.order.address, bench.queues, bodies(tickets(10)[5:]))
+    monkeypatch.setattr(shifts, "open_broker", lambda *_, **__: night)
+    assert bench.work(idle_s=None, limit=10, overrides=("limits.concurrency=1",)) == Exit.OK
+    assert night.tried[:4] == ["there", "away", "away", "there"], "once at the start"
+    assert sorted(reply["id"] for reply in bench.replies()) == [f"r{n}" for n in range(10)]
+
+
+class _AwayAtMidnight(MemoryBroker):
+    """Is away for two tries after the first day's connection, and has more messages then."""
+
+    faults = (ConnectionError,)
+
+    def __init__(self, address: Address, queues: Queues, later: list[bytes]) -> None:
+        super().__init__(address, queues)
+        self.tried: list[str] = []
+        self._later = later
+
+    def connect(self) -> None:
+        self.tried.append("away" if 1 <= len(self.tried) <= 2 else "there")
+        if self.tried[-1] == "away":
+            raise ConnectionError
+        if len(self.tried) == 4:
+            self.send([(f"later{n}", body) for n, body in enumerate(self._later)])
+
+
+def test_a_ledgers_name_that_duckdb_takes_for_an_address_is_a_mistake(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "http://127.0.0.1:9/v1")
+    with pytest.raises(UsageError, match="DuckDB takes no such file name"):
+        bench.work(ledger=Path("md:mine"))
 
 
 @pytest.mark.slow

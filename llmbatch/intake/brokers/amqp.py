@@ -5,8 +5,9 @@ came by: a worker that dies leaves all of it or nothing. ``tx.commit-ok`` is als
 published is on its disk, so there are no publisher confirms beside it.
 
 Quorum queues count deliveries themselves (``x-delivery-count``). Of other queues AMQP only says that a message was
-delivered before, so such a message is put back at the end with its count in a header, before anybody looks at it; a
-copy with a count cannot be lost by a crash, as a number in memory would.
+delivered before, so such a message is put back at the end with its count in a header, before it is answered; a copy
+with a count cannot be lost by a crash, as a number in memory would. That may be hours before it comes again, so whether
+its result is in a file is looked up before that.
 """
 
 from __future__ import annotations
@@ -107,10 +108,7 @@ class AmqpBroker:
             while len(self._arrived) < target:
                 self._connection.drain_events(timeout=_GLANCE_S)
         arrived, self._arrived = self._arrived, []
-        messages = [self._message(each) for each in arrived]
-        if any(message is None for message in messages):
-            self._channel.tx_commit()
-        return [message for message in messages if message is not None]
+        return [self._message(each) for each in arrived]
 
     def _consume(self, prefetch: int) -> None:
         if self._prefetch / _PREFETCH_STEP <= prefetch <= self._prefetch * _PREFETCH_STEP:
@@ -124,18 +122,15 @@ class AmqpBroker:
     def _arrived_one(self, message: Any) -> None:
         self._arrived.append(message)
 
-    def _message(self, raw: Any) -> Message | None:
-        """The message; None when it went back with its count, within the transaction."""
-        before = _before(raw)
-        if _uncounted(raw):
-            self._publish(self._queues.rows, raw.body, _kept(raw), {**(raw.headers or {}), _COUNT: before + 1})
-            self._channel.basic_ack(raw.delivery_tag)
-            return None
+    def _message(self, raw: Any) -> Message:
+        counted = not _uncounted(raw)
+        deliveries = _before(raw) + (1 if counted else 2)
         body = raw.body.encode() if isinstance(raw.body, str) else bytes(raw.body)
         name = raw.properties.get("message_id") or hashlib.sha256(body).hexdigest()[:32]
         correlation = raw.properties.get("correlation_id") or name
         reason = (raw.headers or {}).get(_REASON)
-        return Message(body, name, "message_id" in raw.properties, before + 1, correlation, raw, self._session, reason)
+        named = "message_id" in raw.properties
+        return Message(body, name, named, deliveries, correlation, raw, self._session, reason, counted)
 
     def settle(self, batch: Sequence[Settlement]) -> bool:
         """In one transaction."""
