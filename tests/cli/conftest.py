@@ -76,6 +76,7 @@ class Shell:
         (self.pipeline / "prompt.j2").write_text("Summarise: {{ text }}")
         (self.pipeline / "schema.json").write_text(SCHEMA)
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "AZURE_"))}
+        self._started: list[subprocess.Popen[str]] = []
 
     def write(self, name: str, rows: list[dict[str, Any]]) -> Path:
         path = self.folder / name
@@ -85,7 +86,19 @@ class Shell:
     def start(self, *args: object, **popen: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "llmbatch", *map(str, args)]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=self.folder, env=self.env, text=True, **{**streams, **popen})
+        self._started.append(
+            subprocess.Popen(command, cwd=self.folder, env=self.env, text=True, **{**streams, **popen})
+        )
+        return self._started[-1]
+
+    def close(self) -> None:
+        """End what a failed test left running, so that it is the only one to fail."""
+        for process in self._started:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream:
+                    stream.close()
 
     def call(self, *args: object, expect: int | None = 0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         process = self.start(*args, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL)
@@ -110,8 +123,10 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    return Shell(tmp_path)
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    shell = Shell(tmp_path)
+    yield shell
+    shell.close()
 
 
 def tickets(count: int, first: int = 0) -> list[dict[str, Any]]:

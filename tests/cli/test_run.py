@@ -1,5 +1,6 @@
 """`llmbatch run` from outside: files, reports, exit statuses."""
 
+import signal
 import stat
 from pathlib import Path
 
@@ -213,7 +214,9 @@ def test_a_second_run_is_exit_75_at_once_and_the_first_unharmed(shell: Shell, se
     first = shell.start("run", "label", "-i", "in.jsonl", "--base-url", server.base_url, "--concurrency", "10")
     while server.account.total.requests < 10:
         assert first.poll() is None
+    first.send_signal(signal.SIGSTOP)  # however busy the machine, it holds the ledger meanwhile
     second = shell.call("run", "label", "-i", "in.jsonl", "--base-url", server.base_url, expect=75)
+    first.send_signal(signal.SIGCONT)
     assert f"pid {first.pid}" in second.stderr
     waited = shell.start("run", "label", "-i", "in.jsonl", "--base-url", server.base_url, "--wait", "--quiet")
     assert first.communicate(timeout=60)[0]
