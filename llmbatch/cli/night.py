@@ -205,7 +205,7 @@ def modules_unswept() -> Iterator[None]:
     """
     before = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(5_000, 10, 50)
+    gc.set_threshold(50_000, 10, 50)
     try:
         yield
     finally:

@@ -60,20 +60,31 @@ class Retrying:
         def wait(_: RetryCallState) -> float:
             return self._wait(tries)
 
+        try:
+            return await self._once(request, tries)
+        except Decision as fault:
+            first: Decision | None = fault
+        # Only now: tenacity leaves 37 objects that refer to each other, which wait for the garbage collector.
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(again), wait=wait, sleep=self._halt.sleep, reraise=True
         ):
             with attempt:
-                try:
-                    return await self._inner.call(replace(request, attempts_used=tries.used) if tries.used else request)
-                except Decision as fault:
-                    tries.add(fault, self._clock())
-                    raise
+                if first is not None:
+                    fault, first = first, None
+                    raise fault
+                return await self._once(replace(request, attempts_used=tries.used), tries)
         raise AssertionError("tenacity returns or raises")
 
     async def close(self) -> None:
         """Close the provider."""
         await self._inner.close()
+
+    async def _once(self, request: Request, tries: _Tries) -> Reply:
+        try:
+            return await self._inner.call(request)
+        except Decision as fault:
+            tries.add(fault, self._clock())
+            raise
 
     def _wait(self, tries: _Tries) -> float:
         if tries.limited:  # the gate keeps the cool-down, for every row at once

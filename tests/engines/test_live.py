@@ -1,6 +1,7 @@
 """The way of a row: who is asked, how often, and what is kept."""
 
 import asyncio
+import gc
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -35,6 +36,22 @@ async def test_every_row_is_asked_once_and_a_second_run_asks_nothing(tmp_path: P
         assert second.statuses() == {"reused": 40}
         assert server.account.total.requests == 40
     assert {n: a.raw for n, a in first.answers.items()} == {n: a.raw for n, a in second.answers.items()}
+
+
+async def test_a_row_leaves_nothing_to_the_garbage_collector(tmp_path: Path) -> None:
+    """What refers to itself stays until the collector comes, and that holds the event loop for up to seconds."""
+    async with Simulator(scenario()) as server:
+        nights = Nights(tmp_path, server.base_url)
+        gc.collect()
+        gc.disable()
+        try:
+            await nights.run(rows(TEXTS[:5]))
+            few = gc.collect()
+            await nights.run(rows(f"Another {text}" for text in TEXTS))
+            many = gc.collect()
+        finally:
+            gc.enable()
+    assert many - few < 10 * len(TEXTS), (few, many)
 
 
 async def test_a_second_night_asks_only_what_is_new_or_changed(tmp_path: Path) -> None:
