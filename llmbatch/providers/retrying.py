@@ -63,15 +63,14 @@ class Retrying:
         try:
             return await self._once(request, tries)
         except Decision as fault:
-            first: Decision | None = fault
+            faults = [fault]
         # Only now: tenacity leaves 37 objects that refer to each other, which wait for the garbage collector.
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(again), wait=wait, sleep=self._halt.sleep, reraise=True
         ):
             with attempt:
-                if first is not None:
-                    fault, first = first, None
-                    raise fault
+                if faults:
+                    raise faults.pop()
                 return await self._once(replace(request, attempts_used=tries.used), tries)
         raise AssertionError("tenacity returns or raises")
 
