@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import sys
 from dataclasses import dataclass
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from llmbatch.errors import UsageError
 from llmbatch.hosts import is_this_machine
+from llmbatch.intake.trust import PARAMETERS, Trust
 from llmbatch.scrub import remember
 
 #: scheme -> (module that speaks it, whether the line is encrypted)
@@ -33,6 +34,7 @@ class Address:
     path: str  #: the virtual host (AMQP) or the database (Redis), without the slash
     user: str | None
     password: str | None
+    trust: Trust
 
     @property
     def shown(self) -> str:
@@ -79,6 +81,7 @@ def address_of(url: str, *, allow_insecure: bool = False) -> Address:
         path=unquote(parts.path.removeprefix("/")),
         user=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
+        trust=_trust(parts),
     )
 
 
@@ -88,9 +91,26 @@ def _parts(url: str) -> SplitResult:
         parts.port  # noqa: B018 - raises for a port that is none
     except ValueError:
         raise UsageError("--broker is no address", hint=_EXAMPLES) from None
-    if parts.scheme not in _SCHEMES or parts.query or parts.fragment:
+    if parts.scheme not in _SCHEMES or parts.fragment:
         raise UsageError("--broker is no address of a broker", hint=_EXAMPLES)
     return parts
+
+
+def _trust(parts: SplitResult) -> Trust:
+    """Of the address's parameters. Raises UsageError, which shows none of them, for one that is unknown."""
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    if not given:
+        return Trust()
+    if parts.scheme not in ("amqps", "rediss"):
+        raise UsageError(f"--broker {parts.scheme}:// takes no parameters (?...)", hint="those of amqps and rediss do")
+    if any(name not in PARAMETERS or not value for name, value in given):
+        raise UsageError(
+            f"--broker {parts.scheme}://: a parameter is unknown or empty",
+            hint=f"{', '.join(PARAMETERS)} are known, each =FILE; certificates are always verified",
+        )
+    trust = Trust(**{PARAMETERS[name]: value for name, value in given})
+    trust.check()
+    return trust
 
 
 def _bracketed(host: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.counterparts.certificates import self_signed
 from tests.counterparts.process import free_port, needs, serving
 
 _SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # the one in the path becomes another user first
@@ -23,7 +25,19 @@ class Rabbit:
         self.port, self._distribution, self._mapper = free_port(), free_port(), free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         (folder / "plugins").write_text("[].")
-        (folder / "rabbitmq.conf").write_text("log.console = true\n")
+        conf = {"log.console": "true"}
+        if shutil.which("openssl"):
+            self.tls_port = free_port()
+            self.cert, key = self_signed(folder)
+            conf |= {
+                "listeners.ssl.1": f"127.0.0.1:{self.tls_port}",
+                "ssl_options.certfile": str(self.cert),
+                "ssl_options.keyfile": str(key),
+                "ssl_options.verify": "verify_none",
+                "ssl_options.fail_if_no_peer_cert": "false",
+            }
+            self.tls_url = f"amqps://guest:guest@127.0.0.1:{self.tls_port}/"
+        (folder / "rabbitmq.conf").write_text("".join(f"{name} = {value}\n" for name, value in conf.items()))
 
     @contextmanager
     def serving(self) -> Iterator[None]:

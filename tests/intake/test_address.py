@@ -33,7 +33,14 @@ def test_password_and_address_are_hidden_from_then_on() -> None:
         ("redis://10.0.0.1", "clear text"),
         ("sqs://key:secret@eu-west-1", "holds credentials"),
         ("amqp://localhost:99999", "no address"),
-        ("amqp://localhost/?password=hidden-word", "no address of a broker"),
+        ("amqp://localhost/?password=hidden-word", "amqp:// takes no parameters"),
+        ("rediss://localhost/?password=hidden-word", "unknown or empty"),
+        ("amqps://localhost/?hidden-word", "unknown or empty"),
+        ("amqps://localhost/?verify=verify_none", "unknown or empty"),
+        ("rediss://localhost/?ssl_cert_reqs=none", "unknown or empty"),
+        ("amqps://localhost/?cacertfile=/no/such/file", "cacertfile /no/such/file: No such file"),
+        ("rediss://localhost/?ssl_ca_certs=/dev/null", "cacertfile /dev/null: no certificate"),
+        ("rediss://localhost/?ssl_certfile=/no/such/file", "certfile /no/such/file: No such file"),
     ],
 )
 def test_mistakes_say_no_more_than_they_must(url: str, words: str) -> None:

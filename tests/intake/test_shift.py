@@ -222,7 +222,7 @@ class _Uncounted(MemoryBroker):
 def test_what_came_by_a_connection_that_is_lost_is_not_written(
     tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serve(Scenario(server=Server(brain="echo"), latency=Latency(median_ms=600)))
+    server = serve(Scenario(server=Server(brain="echo"), latency=Latency(median_ms=2_000)))
     bench = Bench(tmp_path, server.base_url)
     bench.put(*bodies(tickets(8)))
     falling = _Falling(bench.order.address, bench.queues)
@@ -245,12 +245,11 @@ class _Falling(MemoryBroker):
         super().extend(messages)
 
     def receive(self, target: int, held: int, wait_s: float) -> list[Message]:
-        if held:
-            self._fall()
+        self._fall()
         return super().receive(target, held, wait_s)
 
     def _fall(self) -> None:
-        if not self.fell:
+        if self._held and not self.fell:
             time.sleep(0.2)
             self.fell = True
             self.close()

@@ -2,7 +2,6 @@
 
 import shutil
 import ssl
-import subprocess
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from llmbatch.errors import Refused
 from llmbatch.providers.openai import OpenAI
 from llmbatch.settings import ProviderSettings
 from tests.cli.conftest import Shell, tickets
+from tests.counterparts.certificates import self_signed
 from tests.providers.test_contract import ask
 from tests.security.parrot import Heard, Said, completion, parrot
 
@@ -35,10 +35,7 @@ SWITCHES = {
 
 def certificate(folder: Path, san: str = "IP:127.0.0.1") -> tuple[ssl.SSLContext, Path]:
     """A server's context with a certificate that it signed itself, and the certificate's file."""
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += f"-keyout {key} -out {cert} -days 2 -subj /CN=parrot -addext subjectAltName={san}".split()
-    subprocess.run(command, check=True, capture_output=True)
+    cert, key = self_signed(folder, san)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     return context, cert

@@ -13,6 +13,7 @@ its result is in a file is looked up before that.
 from __future__ import annotations
 
 import hashlib
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -24,6 +25,7 @@ import kombu.exceptions
 from llmbatch.errors import UsageError
 from llmbatch.intake.address import Address
 from llmbatch.intake.message import LONGEST_REASON, Fate, Message, Queues, Settlement
+from llmbatch.intake.trust import refuse_untrusted
 
 _COUNT = "x-llmbatch-deliveries"  #: header: deliveries before those that the broker counts
 _BY_QUORUM = "x-delivery-count"
@@ -77,7 +79,7 @@ class AmqpBroker:
             virtual_host=at.path or "/",
             port=at.port,
             transport="pyamqp",
-            ssl=at.encrypted,
+            ssl=_tls(at),
             heartbeat=_HEARTBEAT_S,
             connect_timeout=_CONNECT_S,
         )
@@ -194,6 +196,19 @@ class AmqpBroker:
                 connection.close()
 
 
+def _tls(address: Address) -> dict[str, str | None] | None:
+    """Without the host's name py-amqp takes any host's certificate."""
+    if not address.encrypted:
+        return None
+    trust = address.trust
+    return {
+        "server_hostname": address.host,
+        "ca_certs": trust.authority,
+        "certfile": trust.certificate,
+        "keyfile": trust.key,
+    }
+
+
 def _before(raw: Any) -> int:
     """Deliveries before this one, as far as they are counted: by a quorum queue, and by us."""
     counts = [(raw.headers or {}).get(name, 0) for name in (_COUNT, _BY_QUORUM)]
@@ -225,6 +240,9 @@ def _final_errors(address: Address) -> Iterator[None]:
     """What waiting does not mend, as UsageError."""
     try:
         yield
+    except ssl.SSLCertVerificationError as error:
+        refuse_untrusted(address.shown, error)
+        raise
     except amqp.exceptions.AMQPError as error:
         if getattr(error, "reply_code", None) in _DENIED or isinstance(error, amqp.exceptions.AccessRefused):
             words = f"{address.shown} refuses: {error.reply_text or type(error).__name__}"

@@ -18,10 +18,13 @@ from typing import Any
 
 import redis
 import redis.exceptions as faults
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from llmbatch.errors import UsageError
 from llmbatch.intake.address import Address
 from llmbatch.intake.message import LONGEST_REASON, Fate, Message, Queues, Settlement
+from llmbatch.intake.trust import refuse_untrusted
 
 _GROUP = "llmbatch"
 _CONNECT_S = 10
@@ -54,7 +57,9 @@ class RedisBroker:
         self.close()
         self._redis = redis.Redis(
             host=at.host, port=at.port or 6379, db=int(at.path or 0), username=at.user, password=at.password,
-            ssl=at.encrypted, socket_connect_timeout=_CONNECT_S, socket_timeout=_CONNECT_S,
+            socket_connect_timeout=_CONNECT_S, socket_timeout=_CONNECT_S,
+            retry=Retry(NoBackoff(), 0),  # who calls waits, and knows what must not be done twice
+            **_tls(at),
         )  # fmt: skip
         try:
             if not self._create and not self._redis.exists(self._queues.rows):
@@ -62,6 +67,9 @@ class RedisBroker:
             self._join()
         except (faults.AuthenticationError, faults.NoPermissionError) as error:
             raise UsageError(f"{at.shown} refuses: {error}", hint="check user, password and permissions") from None
+        except faults.ConnectionError as error:
+            refuse_untrusted(at.shown, error)
+            raise
 
     def _join(self) -> None:
         try:
@@ -146,6 +154,18 @@ class RedisBroker:
         if self._redis is not None:
             self._redis.close()
             self._redis = None
+
+
+def _tls(address: Address) -> dict[str, Any]:
+    if not address.encrypted:
+        return {"ssl": False}
+    trust = address.trust
+    return {
+        "ssl": True,
+        "ssl_ca_certs": trust.authority,
+        "ssl_certfile": trust.certificate,
+        "ssl_keyfile": trust.key,
+    }
 
 
 def _entries(reply: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
