@@ -34,6 +34,7 @@ class Night:
     cost: Cost
     first_s: float | None  #: from the start of the process until the first request was sent; None when none was
     looks: dict[str, Cost] = field(default_factory=dict)  #: by command
+    again: Cost | None = None  #: the same command once more: all are stored
     ledger_bytes: float = 0.0  #: a row
     text_bytes: float = 0.0  #: of prompt and reply
 
@@ -42,14 +43,15 @@ class Night:
         said = "" if self.first_s is None else f", first request after {self.first_s:.1f} s"
         lines = [_line(f"{self.rows:,} rows {self.kind}, {self.new:,} new", self.cost) + said]
         lines += [_line(f"  {command}", cost) for command, cost in self.looks.items()]
+        if self.again:
+            lines.append(_line("  the same once more", self.again))
         if self.ledger_bytes:
             lines.append(f"  ledger: {self.ledger_bytes:,.0f} bytes a row; prompt and reply {self.text_bytes:,.0f}")
         return "\n".join(lines)
 
 
-def night(folder: Path, url: str, rows: int, new: int, kind: str, *, look: bool = True) -> Night:
-    """Run a night; with ``look`` also each command that looks at the ledger, and at last a ``gc`` that drops half."""
-    name = kind.removeprefix("giant-")
+def night(folder: Path, url: str, rows: int, new: int, kind: str, *, look: bool) -> Night:
+    """Run a night; with ``look`` also all that looks at its ledger, the night again, and a ``gc`` that drops half."""
     input_file, stored = folder / f"{rows}.{kind}", folder / f"stored-{rows}-{new}.duckdb"
     apart(_prepare, folder, input_file, stored, rows, new)
     ledger = folder / "night.duckdb"
@@ -63,13 +65,15 @@ def night(folder: Path, url: str, rows: int, new: int, kind: str, *, look: bool 
     found = Night(
         rows, rows // new if new else 0, kind, cost, apart(_first_request, ledger, cost.began) if new else None
     )
-    if not look or name != "jsonl":
+    if not look:
         return found
     for command, *rest in _LOOKING_BACK:
         found.looks[command] = cost_of([*LLMBATCH, command, "p", *rest, *where], folder, core=None)
     found.looks["plan"] = cost_of([*LLMBATCH, "plan", *words], folder, core=None)
+    again = cost_of(run, folder, core=None)
     cost_of([*run, "--limit", str(rows // 2)], folder, core=None)  # a night that uses half of them
     found.looks["gc"] = cost_of([*LLMBATCH, "gc", "p", "--keep-nights", "1", *where], folder, core=None)
+    found = replace(found, again=again)
     return replace(found, ledger_bytes=stored.stat().st_size / rows, text_bytes=apart(_text_bytes, stored))
 
 
@@ -130,7 +134,7 @@ def main() -> None:
             write_pipeline(folder)
         print(f"load {os.getloadavg()[0]:.1f}")
         for rows in args.rows:
-            print(night(folder, url, rows, args.new, args.kind), flush=True)
+            print(night(folder, url, rows, args.new, args.kind, look=args.kind == "jsonl"), flush=True)
 
 
 if __name__ == "__main__":
