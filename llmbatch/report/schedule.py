@@ -26,7 +26,8 @@ def summary(schedule: Schedule) -> str:
     if schedule.paid_twice:
         parts.append(f"{number_of(schedule.paid_twice, 'row')} paid twice, for {usd(schedule.paid_twice_usd)}")
     if schedule.may_be_paid_twice:
-        parts.append(f"up to {count(schedule.may_be_paid_twice)} more, in batches that are still being cancelled")
+        more = number_of(schedule.may_be_paid_twice, "more row" if schedule.paid_twice else "row")
+        parts.append(f"up to {more} may be paid twice, in batches that are still being cancelled")
     return "; ".join(parts)
 
 
@@ -35,7 +36,7 @@ def table(schedule: Schedule | None) -> list[Row]:
     if schedule is None:
         return []
     return [
-        [Cell(_when(one), one.at), Cell(_what(one)), Cell(count(one.rows_left)), Cell(one.reason)]
+        [Cell(_when(one), one.at), Cell(_what(one), words.plain(one.reason)), Cell(count(one.rows_left))]
         for one in schedule.decisions
     ]
 
