@@ -20,7 +20,7 @@ from llmbatch.prices import PriceTable
 from llmbatch.providers import capabilities
 from llmbatch.schedule import Offer, State, Terms, wake_at
 from llmbatch.tally import BatchState, Tally
-from llmbatch.types import Row
+from llmbatch.types import Attempt, Row
 
 if TYPE_CHECKING:
     from llmbatch.cli.night import Night
@@ -94,15 +94,17 @@ async def _auto(night: Night, engine: live.Engine, wired: Wired, batched: batch_
 
 
 def _hooked(batched: batch_api.Engine, conductor: auto.Conductor, tally: Tally) -> batch_api.Night:
-    """The batch engine's night, with the conductor as its observer and its hooks."""
+    """The batch engine's night, with the conductor as its hooks."""
 
     def watch(states: tuple[BatchState, ...]) -> None:
         tally.told(states)
         conductor.watched(states)
 
-    return batch_api.Night(
-        replace(batched, observer=conductor.twice, watch=watch, ended=conductor.ended, another=conductor.another)
-    )
+    def twice(attempt: Attempt) -> None:
+        saved = tally.saved_by(attempt) if tally.saved_by is not None else None
+        conductor.twice.add(attempt, None if saved is None else saved.by_tier)
+
+    return batch_api.Night(replace(batched, watch=watch, ended=conductor.ended, another=conductor.another, twice=twice))
 
 
 def terms_of(

@@ -82,5 +82,5 @@ def told(led: Conductor, tally: Tally, run: Run) -> reports.Schedule | None:
         paid_twice=twice.answers,
         paid_twice_usd=twice.usd,
         may_be_paid_twice=led.open_requests,
-        discount_usd=None if saved is None else saved - twice.usd,
+        discount_usd=None if saved is None else saved - twice.saved_usd - twice.usd,
     )

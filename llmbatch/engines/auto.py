@@ -34,7 +34,7 @@ _STUCK_S = 10.0  #: after which a part that should end is ended
 class Auto:
     """What it takes beside the two engines."""
 
-    batched: Callable[[Conductor], Night]  #: the batch engine's night; the conductor is its hooks and its observer
+    batched: Callable[[Conductor], Night]  #: the batch engine's night; the conductor is its hooks
     live: live.Engine
     halt: Part
     switch: Switch
@@ -56,7 +56,7 @@ class Conductor:
 
     def __init__(self, auto: Auto) -> None:
         self.auto = auto
-        self.twice = Twice(auto.live.observer)
+        self.twice = Twice()
         self.night = auto.batched(self)
         auto.halt.listen(lambda _: auto.switch.end())  # else calls that wait for flex would keep a part from its end
         self.state: State | None = None
@@ -100,7 +100,6 @@ class Conductor:
         auto = self.auto
         await self.night.open()
         left = await self.night.take()
-        self.twice.rows = self.night.rows
         self._mark(schedule.begin(auto.terms(), auto.clock(), left, speed=auto.known_speed,
                                   batches=self._batches(), before=auto.before))  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Observers that keep the batch engine's knowledge of rows true while others ask them."""
+"""What calls and batches must know of each other, when both ask the same rows."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ class Marking(Passing):
 
 
 @dataclass(slots=True)
-class Twice(Passing):
-    """The batch engine's: counts answers to rows that have their outcome already, from calls made meanwhile."""
+class Twice:
+    """Counts answers out of batches to requests that calls were made for meanwhile."""
 
-    rows: Rows | None = None
     answers: int = 0
     usd: Decimal = field(default_factory=Decimal)
+    saved_usd: Decimal = field(default_factory=Decimal)  #: what their tier would have saved
 
-    def attempted(self, attempt: Attempt) -> None:
-        """Count, and hand on."""
-        if attempt.reply is not None and self.rows is not None and self.rows.settled(attempt.row_no):
-            self.answers += 1
-            self.usd += attempt.cost_usd or 0
-        self.inner.attempted(attempt)
+    def add(self, attempt: Attempt, saved_usd: Decimal | None) -> None:
+        """Count one."""
+        self.answers += 1
+        self.usd += attempt.cost_usd or 0
+        self.saved_usd += saved_usd or 0

@@ -126,6 +126,14 @@ def asked(con: duckdb.DuckDBPyConnection, intent: str, keys: Iterable[str]) -> d
     return {row[0]: BatchRequest(*row) for row in found}
 
 
+def answered_since(con: duckdb.DuckDBPyConnection, made_at: float, keys: Sequence[str]) -> set[str]:
+    """Those of ``keys`` that were answered by calls made since a batch was."""
+    if not keys:
+        return set()
+    which = [int(made_at * 1e6), [bytes.fromhex(key) for key in keys]]
+    return {key for (key,) in con.execute(statements()["answered_since"], which).fetchall()}
+
+
 def unanswered(con: duckdb.DuckDBPyConnection, intent: str, most: int) -> list[BatchRequest]:
     """Requests of a batch whose line was not dealt with, at most so many."""
     rows = con.execute(statements()["batch_unanswered"], {"intent": intent, "most": most}).fetchall()

@@ -604,6 +604,10 @@ select lower(hex(r.key)), r.row_no, r.number, r.worst_usd, r.body from batch_req
 where r.intent = $intent and r.key in (select unnest($keys::blob[]))
     and not exists (select 1 from batch_lines l where l.intent = $intent and l.key = r.key);
 
+-- name: answered_since
+select distinct lower(hex(key)) from attempts
+where asked_at > make_timestamp(?) and outcome = 'answered' and key in (select unnest(?::blob[]));
+
 -- name: batch_unanswered
 select lower(hex(r.key)), r.row_no, r.number, r.worst_usd, r.body from batch_requests r
 where r.intent = $intent and not exists (select 1 from batch_lines l where l.intent = $intent and l.key = r.key)

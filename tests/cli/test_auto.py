@@ -23,22 +23,29 @@ DEAR_FLEX = ("--set", "prices.m-1={input=1.0, output=10.0, batch=0.5, flex=0.8}"
 BUSY = Fault(kind="flex_unavailable")
 
 
-def scenario(*faults: Fault, batch: tuple[BatchFault, ...] = (), speed: float = 100, **batches: Any) -> Scenario:
-    """62 s of a batch are 0.6 s; 50 calls a second."""
+def scenario(
+    *faults: Fault,
+    batch: tuple[BatchFault, ...] = (),
+    speed: float = 100,
+    per_s: float = 50,
+    cancelling_s: float = 10,
+    **batches: Any,
+) -> Scenario:
+    """62 s of a batch are 0.6 s."""
     return Scenario(
-        limits=Limits(requests_per_minute=3_000, burst_s=1),
+        limits=Limits(requests_per_minute=60 * per_s, burst_s=1),
         latency=Latency(median_ms=20),
         clock=Clock(speed=speed),
-        batches=Batches(cancelling_s=10, **batches),
+        batches=Batches(cancelling_s=cancelling_s, **batches),
         batch=batch,
         fault=faults,
     )
 
 
-def seen_before(shell: Shell, server: Simulator) -> None:
+def seen_before(shell: Shell, server: Simulator, *more: str) -> None:
     """A night by batches, so that the ledger knows how long those take."""
     shell.write("before.jsonl", tickets(40, first=10_000))
-    shell.run("--input", "before.jsonl", *FLAGS, "--tier", "batch", url=server.base_url)
+    shell.run("--input", "before.jsonl", *FLAGS, *more, "--tier", "batch", url=server.base_url)
 
 
 def decisions(report: dict[str, Any]) -> list[tuple[str, bool]]:
@@ -101,6 +108,84 @@ def test_killed_the_same_command_goes_on_towards_the_same_deadline(moment: float
     assert report["wall_s"] < 30 - moment + 1
     assert decisions(report)[-1] == ("standard", False)
     check(shell, server, report, 100, killed=True)
+
+
+@pytest.mark.slow
+def test_killed_in_the_live_tail_the_same_command_finishes_in_time_and_pays_nothing_again(
+    shell: Shell, serve: Serve
+) -> None:
+    never = tuple(BatchFault(kind="never", nth=nth) for nth in range(3, 60))
+    server = serve(scenario(BUSY, batch=never, per_s=10))
+    seen_before(shell, server)
+    shell.write("in.jsonl", tickets(150))
+    line = ["run", "label", "--input", "in.jsonl", "--base-url", server.base_url, "--quiet", *FLAGS]
+    process = shell.start(*line, "--deadline", "50s")
+    cancelled, give_up = 0, time.monotonic() + 60
+    while time.monotonic() < give_up:  # some rows were asked to see how fast that is: look for more, after the batches
+        time.sleep(0.02)
+        cancelled = sum(batch.timeline.cancelled_at is not None for batch in server.batches.batches.values())
+        if cancelled and server.account.by_tier["default"].paid > 20:
+            break
+    process.kill()
+    process.communicate()
+    assert cancelled
+    before = server.account.by_tier["default"].paid
+    assert before < 140
+    report = shell.run("--input", "in.jsonl", *FLAGS, "--deadline", "50s", url=server.base_url)
+    check(shell, server, report, 150, killed=True)
+    twice = server.account.by_tier["default"].paid - 150
+    assert 0 <= twice <= 16  # what was in flight
+    assert report["rows"]["reused"] >= before - 16
+    assert (report["schedule"]["paid_twice"], report["schedule"]["may_be_paid_twice"]) == (0, 0)
+
+
+@pytest.mark.slow
+def test_what_is_paid_twice_because_cancelling_took_too_long_is_bounded_and_counted(shell: Shell, serve: Serve) -> None:
+    slow = tuple(BatchFault(kind="slow", nth=nth, factor=30) for nth in range(3, 40))
+    server = serve(scenario(BUSY, batch=slow, cancelling_s=1_200))
+    seen_before(shell, server)
+    shell.write("in.jsonl", tickets(100))
+    args = ("--input", "in.jsonl", *FLAGS, "--deadline", "25s")
+    first = shell.run(*args, url=server.base_url)["schedule"]
+    assert first["met"]
+    most = first["paid_twice"] + first["may_be_paid_twice"]
+    assert most > 0
+    give_up = time.monotonic() + 30
+    while any(batch.live(server.batches._clock()) for batch in server.batches.batches.values()):
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    report = shell.run(*args, url=server.base_url)
+    twice = settled(server).account.by_tier["batch"].paid - 40
+    assert report["rows"] == {**report["rows"], "reused": 100}
+    assert 0 < first["paid_twice"] + report["schedule"]["paid_twice"] == twice <= most
+    assert report["schedule"]["may_be_paid_twice"] == 0
+    if not first["paid_twice"]:
+        assert report["schedule"]["paid_twice_usd"] == pytest.approx(report["cost"]["total_usd"])
+        assert report["schedule"]["discount_usd"] == pytest.approx(-report["cost"]["total_usd"])
+
+
+@pytest.mark.slow
+def test_a_budget_holds_through_flex_batches_and_standard_calls(shell: Shell, serve: Serve) -> None:
+    never = tuple(BatchFault(kind="never", nth=nth) for nth in range(4, 60))
+    server = serve(scenario(Fault(kind="flex_unavailable", match="number 1"), batch=never))
+    small = ("--set", "request.params={max_completion_tokens=40}")
+    seen_before(shell, server, *small)
+    before = spent(shell)
+    shell.write("in.jsonl", tickets(200))
+    args = ("--base-url", server.base_url, "--input", "in.jsonl", *FLAGS, *small, "--deadline", "25s")
+    made = shell.call("run", "label", *args, "--budget", "0.02", expect=4)
+    assert "Stopped at the budget: " in made.stdout
+    assert "of a budget of $0.02" in made.stdout
+    assert "budget reached" in made.stderr
+    report = orjson.loads((shell.folder / "results/label/report.json").read_bytes())
+    assert {tier["tier"] for tier in report["cost"]["by_tier"]} == {"flex", "batch", "standard"}
+    assert (report["status"], report["rows"]["failed"]) == ("budget_reached", 0)
+    assert report["rows"]["pending"] > 0
+    assert 0.015 < report["cost"]["total_usd"] <= 0.02
+    assert spent(shell) - before <= Decimal("0.02")
+    report = shell.run(*args[2:-1], "30s", "--budget", "1", url=server.base_url)
+    assert report["rows"]["done"] + report["rows"]["reused"] == 200
+    assert settled(server).account.total.paid == 240
 
 
 def test_an_interrupt_leaves_batches_and_says_so(shell: Shell, serve: Serve) -> None:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from llmbatch.engines.batch_api import answers, steps
 from llmbatch.engines.batch_api.answers import Line, Times
 from llmbatch.engines.batch_api.patience import Patience
 from llmbatch.errors import Decision
-from llmbatch.ledger import BatchRequest, Ledger, OpenBatch, batches
-from llmbatch.providers.batches import BatchDesk, RemoteBatch
+from llmbatch.ledger import BatchRequest, OpenBatch, batches
+from llmbatch.providers.batches import RemoteBatch
 from llmbatch.providers.modes import Wire as Form
-from llmbatch.types import Attempt, Observer, Usage
+from llmbatch.types import Attempt, Usage
+
+if TYPE_CHECKING:
+    from llmbatch.engines.batch_api.engine import Engine
 
 T = TypeVar("T")
 
@@ -33,26 +36,12 @@ Cost = Callable[[Usage | None, str | None, str | None, str], Decimal | None]
 class Collector:
     """Brings answers into the ledger, as attempts of a run. Raises Stop and StorageError."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        desk: BatchDesk,
-        observer: Observer,
-        patience: Patience,
-        *,
-        run_no: int,
-        versions: Mapping[str, str],
-        cost: Cost,
-        spend: Callable[[Decimal], None],
-    ) -> None:
-        self._ledger = ledger
-        self._desk = desk
-        self._observer = observer
+    def __init__(self, engine: Engine, patience: Patience) -> None:
+        self._engine = engine
+        self._ledger = engine.ledger
+        self._desk = engine.desk
         self._patience = patience
-        self._run_no = run_no
-        self._versions = versions
-        self._cost = cost
-        self._spend = spend
+        self._run_no = engine.run.run_no
 
     async def collect(
         self, batch: OpenBatch, remote: RemoteBatch, took_s: float, form: Form
@@ -109,22 +98,30 @@ class Collector:
             )
             became[what] += len(keys)
         tried = [asked[key] for key in lines if key in asked and key not in {*expired, *cancelled, *other_form}]
-        outcomes = await asyncio.gather(*(self._record(batch, r, lines[r.key], times) for r in tried))
+        keys = [request.key for request in tried]
+        twice = await self._ledger.ask(lambda con: batches.answered_since(con, batch.made_at, keys))
+        outcomes = await asyncio.gather(
+            *(self._record(batch, r, lines[r.key], times, twice=r.key in twice) for r in tried)
+        )
         became.update(outcomes)
         became["foreign_or_twice"] += len(lines) - len(asked)
         refusal = next((request for request in tried if answers.refuses_all(lines[request.key])), None)
         return became, None if refusal is None else answers.decision_of(lines[refusal.key], refusal)[2]
 
-    async def _record(self, batch: OpenBatch, request: BatchRequest, line: Line | None, times: Times) -> str:
+    async def _record(
+        self, batch: OpenBatch, request: BatchRequest, line: Line | None, times: Times, *, twice: bool = False
+    ) -> str:
         asked = answers.as_asked(request)
         attempt = replace(answers.attempt_of(request, line, times, self._desk.hidden), model=asked.model)
         if attempt.reply is not None:
             reply = attempt.reply
-            attempt = replace(attempt, cost_usd=self._cost(reply.usage, reply.model, reply.tier, asked.model))
-        self._observer.attempted(attempt)
-        first, version = asked if request.number == 1 else None, self._versions.get(asked.model, "")
+            attempt = replace(attempt, cost_usd=self._engine.cost(reply.usage, reply.model, reply.tier, asked.model))
+        self._engine.observer.attempted(attempt)
+        if twice and attempt.reply is not None:
+            self._engine.twice(attempt)
+        first, version = asked if request.number == 1 else None, self._engine.versions.get(asked.model, "")
         await self._ledger.record(self._run_no, attempt, first, version, batch.intent)
-        self._spend(_spent(attempt, request))
+        self._engine.purse.spend(_spent(attempt, request))
         return attempt.outcome
 
     async def _rest(self, batch: OpenBatch, remote: RemoteBatch, times: Times) -> Counter[str]:

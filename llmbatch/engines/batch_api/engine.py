@@ -15,7 +15,7 @@ from llmbatch.ledger import Ledger, Run
 from llmbatch.providers.batches import BatchDesk
 from llmbatch.render import Renderer
 from llmbatch.tally import BatchState
-from llmbatch.types import Observer, Request, Row
+from llmbatch.types import Attempt, Observer, Request, Row
 from llmbatch.validate import Judge
 
 
@@ -80,4 +80,5 @@ class Engine:
     asked: Callable[[Request], None] = lambda _: None  #: told each request that is asked for the first time
     flight: Flight = field(default_factory=Flight)
     ended: Callable[[float], None] = lambda _: None  #: told the seconds that a batch took; infinite: it was not done
+    twice: Callable[[Attempt], None] = lambda _: None  #: told an answer to a request that was answered meanwhile
     another: Callable[[int], None] | None = None  #: told, before a further batch, how many rows are left; may halt

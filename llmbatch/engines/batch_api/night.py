@@ -61,16 +61,7 @@ class Night:
             window=engine.limits.window,
             rest=lambda: engine.halt.sleep(engine.limits.listing_lag_s),
         )
-        self._collector = Collector(
-            engine.ledger,
-            engine.desk,
-            engine.observer,
-            self._patience,
-            run_no=engine.run.run_no,
-            versions=engine.versions,
-            cost=engine.cost,
-            spend=engine.purse.spend,
-        )
+        self._collector = Collector(engine, self._patience)
         self._enqueued_tokens = engine.limits.enqueued_tokens  # less once the provider says that it was too much
         self._failures = 0
         self._waits = True
