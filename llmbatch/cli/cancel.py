@@ -11,7 +11,7 @@ import typer
 
 from llmbatch.cli import flags
 from llmbatch.cli.gate import dumped, shown
-from llmbatch.cli.order import ledger_file
+from llmbatch.cli.order import ledger_file, status_file
 from llmbatch.errors import Decision, ProviderDown, UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def cancel(
 
     from llmbatch.cli.make import usable
     from llmbatch.ledger import Lock, batches, connect
+    from llmbatch.progress import correct_batches
 
     overrides = flags.overrides(set_, base_url=base_url)
     loaded, _ = usable(pipeline, overrides)
@@ -70,6 +71,7 @@ def cancel(
         with closing(connect(path)) as con:
             open_batches = batches.open_batches(con)
         ended = uvloop.run(_cancel(loaded.settings, open_batches)) if open_batches else []
+        correct_batches(status_file(path), {one.remote.id: _seen(one.remote) for one in ended if one.remote})
     typer.echo(dumped([_facts(one) for one in ended]) if json else shown("\n".join(_told(ended))))
 
 
@@ -96,6 +98,10 @@ async def _end(desk: BatchDesk, batch: OpenBatch) -> RemoteBatch | None:
         return None
     await desk.cancel(batch_id)
     return await desk.batch(batch_id)
+
+
+def _seen(remote: RemoteBatch) -> dict[str, Any]:
+    return {"status": remote.status, "completed": remote.completed, "failed": remote.failed}
 
 
 def _facts(one: Cancelled) -> dict[str, Any]:

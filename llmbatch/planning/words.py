@@ -15,7 +15,8 @@ def text(plan: Plan) -> str:
 
 
 def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
-    yield "Plan", f"{plan.pipeline}, prompt {plan.prompt_version}, model {plan.model}, tier {plan.tier}"
+    tier = plan.tier if plan.schedule is None else f"auto, priced at {plan.tier}"
+    yield "Plan", f"{plan.pipeline}, prompt {plan.prompt_version}, model {plan.model}, tier {tier}"
     yield "Rows", _rows(plan)
     if plan.rows.gone is not None:
         changes = {"new": plan.rows.added or 0, "changed": plan.rows.changed or 0, "gone": plan.rows.gone}

@@ -5,7 +5,7 @@ from llmbatch.progress.gauges import Gauges
 from llmbatch.progress.meter import Meter
 from llmbatch.progress.recorder import Recorder
 from llmbatch.progress.snapshot import Snapshot, from_json
-from llmbatch.progress.status import StatusFile, read_status
+from llmbatch.progress.status import StatusFile, correct_batches, read_status
 
 __all__ = [
     "Display",
@@ -16,6 +16,7 @@ __all__ = [
     "Snapshot",
     "StatusFile",
     "choose",
+    "correct_batches",
     "from_json",
     "read_status",
 ]

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -84,6 +85,17 @@ def read_status(path: Path) -> dict[str, Any] | None:
         raise StorageError(f"{path}: cannot be read: {error.strerror}", hint="check its permissions") from error
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise StorageError(f"{path}: is no status file", hint="remove it; the next run writes a new one") from error
+
+
+def correct_batches(path: Path, seen: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put what was ``seen`` of batches, by their id, into the status of a run that has ended."""
+    facts = read_status(path)
+    if facts is None:
+        return
+    for batch in facts.get("batches", ()):
+        batch.update(seen.get(batch["id"], {}))
+    kept = {name: value for name, value in facts.items() if name not in ("alive", "age_s")}
+    write_bytes(path, orjson.dumps(kept | {"updated_at": _now()}, option=orjson.OPT_INDENT_2))
 
 
 def _alive(host: str, pid: int) -> bool | None:

@@ -223,6 +223,8 @@ def _off(report: RunReport) -> str:
     if plan is None or plan.cost_usd is None or actual is None or not plan.cost_usd.likely:
         return ""
     off = float(actual / plan.cost_usd.likely) - 1
+    if off < 0 and report.rows.pending:
+        return ""  # the rest is yet to be paid
     return f", the bill is {abs(off):.0%} {'above' if off > 0 else 'below'} it"
 
 

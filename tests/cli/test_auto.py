@@ -240,6 +240,7 @@ def test_a_plan_shows_the_schedule_beforehand(shell: Shell) -> None:
     unknown = orjson.loads(shell.call(*line, "--json").stdout)["schedule"]
     assert (unknown["first"], unknown["rows_per_s"], unknown["batches_until"]) == ("flex", None, None)
     words = shell.call(*line, "--set", "limits.requests_per_minute=60", *DEAR_FLEX).stdout
+    assert "tier auto, priced at standard" in words
     assert "batch first: none has been seen yet" in words
     assert "batches until 20" in words
     assert "at the latest, then standard" in words

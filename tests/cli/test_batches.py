@@ -109,7 +109,8 @@ def test_killed_between_creation_and_its_note_and_between_answers(shell: Shell, 
 
 @pytest.mark.slow
 def test_handed_in_watched_cancelled_and_fetched(shell: Shell, serve: Serve) -> None:
-    server = serve(scenario(20))  # 62 s of a batch are 3 s
+    slow = [BatchFault(kind="slow", nth=nth, factor=40) for nth in (1, 2)]
+    server = serve(scenario(20, *slow))  # 62 s of a batch are 3 s
     shell.write("in.jsonl", tickets(ROWS))
     report = shell.run("--input", "in.jsonl", *FLAGS, "--detach", url=server.base_url)
     assert (report["status"], report["exit_code"], report["rows"]["pending"]) == ("waiting", 0, ROWS)
@@ -120,6 +121,8 @@ def test_handed_in_watched_cancelled_and_fetched(shell: Shell, serve: Serve) -> 
     assert ["25 requests" in lines[1], "15 requests" in lines[2]] == [True, True]
     told = shell.call("cancel", "label", "--base-url", server.base_url, "--set", "provider.like=openai").stdout
     assert "of 25 requests are done and will be billed" in told
+    lines = shell.call("status", "label").stdout.splitlines()
+    assert [": cancel" in line for line in lines] == [False, True, True]
     time.sleep(0.1)
     report = shell.run("--input", "in.jsonl", *FLAGS, url=server.base_url)
     assert report["rows"]["done"] == ROWS
