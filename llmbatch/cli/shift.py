@@ -203,7 +203,7 @@ def _intake(
     wired.heard.append(intake.paid)
     if shift.replies is None:
         intake.files = Files(shift.output_folder, roll_bytes=shift.roll_bytes, roll_s=shift.roll_s)
-        intake.files.open()
+        intake.files.close_left()
     return intake
 
 

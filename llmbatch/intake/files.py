@@ -58,7 +58,7 @@ class Files:
         self._unsure: dict[str, Written] = {}  # not known to be acknowledged
         self._tails: dict[Path, _Tail] = {}
 
-    def open(self) -> None:
+    def close_left(self) -> None:
         """Close what killed workers left open. Raises StorageError."""
         try:
             private_folder(self._folder)
@@ -109,7 +109,8 @@ class Files:
             self.close()
 
     def close(self) -> None:
-        """Give the file its name. Raises StorageError."""
+        """Give the file its name, and those of workers that were killed meanwhile. Raises StorageError."""
+        self.close_left()
         file, self._file = self._file, None
         if file is None:
             return

@@ -26,7 +26,7 @@ def settled(name: str) -> Settlement:
 def opened(tmp_path: Path) -> Callable[..., Files]:
     def files(*, roll_bytes: int = 10_000, roll_s: float = 60.0, now: float = 0.0) -> Files:
         found = Files(tmp_path / "out", roll_bytes=roll_bytes, roll_s=roll_s, clock=lambda: clock[0])
-        found.open()
+        found.close_left()
         return found
 
     clock = [0.0]
