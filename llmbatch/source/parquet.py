@@ -17,11 +17,12 @@ Binary                                     base64 text
 Null                                       null
 =========================================  =======================================================================
 
-Memory follows the largest row group, which polars reads whole, not the file.
+Memory follows the largest row group, whose packed bytes polars reads whole for each slice, not the file.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
     import polars as pl
     from polars.datatypes import DataTypeClass
 
-_SLICE_BYTES = 4 * 1024**2  #: aimed at, in memory
+# Read when polars is first imported, which is later and from here or the sink: what was read for a slice goes back to
+# the system at once. Else each of polars' threads keeps up to a row group for the next one.
+os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
+
+_SLICE_BYTES = 8 * 1024**2  #: aimed at, in memory; each reads its row group anew
 _FIRST_SLICE = 100  #: rows; tells how large rows are
 
 

@@ -170,3 +170,32 @@ def test_a_damaged_page_never_makes_rows_vanish(tmp_path: Path) -> None:
     assert len(verdicts) == len(names)
     assert set(verdicts) <= {"500", "refused"}
     assert "refused" in verdicts
+
+
+READ = """
+import sys
+from pathlib import Path
+from llmbatch.source import open_source
+
+def held():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
+
+with open_source([sys.argv[1]], Path(sys.argv[2])) as source:
+    rows = iter(source.rows())
+    next(rows)
+    first = held()
+    sum(1 for _ in rows)
+print(held() - first)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_a_row_group_is_not_kept_once_its_rows_are_read(tmp_path: Path) -> None:
+    """30 MB that do not pack, in one row group. polars would keep them, on each of its threads, for the next read."""
+    file = tmp_path / "one.parquet"
+    pl.DataFrame({"text": [os.urandom(1_500).hex() for _ in range(20_000)]}).write_parquet(file, row_group_size=20_000)
+    words = [sys.executable, "-c", READ, str(file), str(tmp_path)]
+    bare = {name: value for name, value in os.environ.items() if "MALLOC" not in name}
+    said = subprocess.run(words, capture_output=True, text=True, check=True, env=bare)
+    assert int(said.stdout) < 16 * 1024, said.stdout  # kB
