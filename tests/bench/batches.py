@@ -2,9 +2,9 @@
 
     python -m tests.bench.batches [ROWS]
 
-Runs a tenth of the rows, then all of them, each as a process of its own against a simulator whose batches end within a
-second, with several files in flight and a limit on enqueued tokens. Prints the peak memory of both and their ratio,
-CPU per row, and what the server's account says.
+Runs a tenth of the rows, three tenths and all of them, each as a process of its own against a simulator whose batches
+end within a second, with several files in flight and a limit on enqueued tokens. Prints the peak memory of each and
+their ratios, CPU per row, and what the server's account says.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -98,15 +99,16 @@ def main() -> None:
     """Run and print."""
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
     with tempfile.TemporaryDirectory() as folder:
-        few, many = (ran(Path(folder) / name, n) for name, n in (("few", rows // 10), ("many", rows)))
-    for one in (few, many):
+        sizes = [ran(Path(folder) / str(n), n) for n in (rows // 10, rows * 3 // 10, rows)]
+    for one in sizes:
         total = one.account["total"]
         print(
             f"{one.rows:>8,} rows: peak {one.peak_mb:,.0f} MB, {one.cpu_s / one.rows * 1e3:.2f} ms of CPU a row, "
             f"{one.wall_s:,.0f} s; paid {total['paid']:,}, done {one.report['rows']['done']:,}, "
             f"notes {one.report['notes']}"
         )
-    print(f"memory of {many.rows:,} rows over that of {few.rows:,}: {many.peak_mb / few.peak_mb:.2f}")
+    for less, more in pairwise(sizes):
+        print(f"memory of {more.rows:,} rows over that of {less.rows:,}: {more.peak_mb / less.peak_mb:.2f}")
 
 
 if __name__ == "__main__":
