@@ -88,14 +88,14 @@ def read_status(path: Path) -> dict[str, Any] | None:
 
 
 def correct_batches(path: Path, seen: Mapping[str, Mapping[str, Any]]) -> None:
-    """Put what was ``seen`` of batches, by their id, into the status of a run that has ended."""
-    facts = read_status(path)
-    if facts is None:
-        return
-    for batch in facts.get("batches", ()):
-        batch.update(seen.get(batch["id"], {}))
-    kept = {name: value for name, value in facts.items() if name not in ("alive", "age_s")}
-    write_bytes(path, orjson.dumps(kept | {"updated_at": _now()}, option=orjson.OPT_INDENT_2))
+    """Put what was ``seen`` of batches, by their id, into the status of a run that has ended, if that can be done."""
+    with contextlib.suppress(StorageError):
+        facts = read_status(path) or {}
+        for batch in facts.get("batches", ()):
+            batch.update(seen.get(batch["id"], {}))
+        kept = {name: value for name, value in facts.items() if name not in ("alive", "age_s")}
+        if kept:
+            write_bytes(path, orjson.dumps(kept | {"updated_at": _now()}, option=orjson.OPT_INDENT_2))
 
 
 def _alive(host: str, pid: int) -> bool | None:

@@ -65,7 +65,8 @@ def main() -> None:
     for name, title in TITLES.items():
         print(f"{title:14} cost {fmean(costs[name]):.3f}  deadlines met {met[name]:>3} of {len(feasible)}")
     ratio = fmean(costs["auto"]) / fmean(costs["oracle"])
-    print(f"auto over oracle: {ratio:.3f}; rows that may be paid twice: {twice}")
+    rows = sum(night.rows for night in feasible)
+    print(f"auto over oracle: {ratio:.3f}; rows paid twice: {twice:,.0f} of {rows:,}, or {twice / rows:.2%}")
     for night, ended in late:
         print(f"late: {night} ended {ended:.0f} of {night.end_s:.0f}")
     sys.exit(bool(late) or ratio > 1.10)
