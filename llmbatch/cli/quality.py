@@ -29,6 +29,7 @@ from llmbatch.ledger import Run
 from llmbatch.passing import Passing
 from llmbatch.pipeline import Pipeline, nearest
 from llmbatch.report import RungScore
+from llmbatch.settings import ASKING
 from llmbatch.tally import Tally
 from llmbatch.types import Json, Reply, Row, Status, Verdict
 from llmbatch.validate import Floor, output_fields
@@ -163,7 +164,8 @@ def conclude(
             trailing=settings.quality.trailing,
             min_change=settings.quality.min_change,
         )
-    return Quality(gathered.graded(), rates.whole, profile, signature, drift, canary)
+    unasked = tuple(name for name, told in settings.quality.graders.items() if told.kind in ASKING)
+    return Quality(gathered.graded(), rates.whole, profile, signature, drift, canary, unasked)
 
 
 def faults(pipeline: Pipeline, found: Quality) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ class Quality:
     signature: Signature
     drift: Drift | None  #: None: not compared, because ``on_drift = "off"`` or the run stopped early
     canary: Canary | None = None  #: None: no gold file, or the run stopped before it was through
+    unasked: tuple[str, ...] = ()  #: graders that ask a model, which a run does not
 
     @property
     def below_floor(self) -> tuple[Graded, ...]:

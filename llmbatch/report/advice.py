@@ -47,7 +47,7 @@ class Step:
 
 def next_steps(report: RunReport) -> tuple[Step, ...]:
     """What a person may want to do now, most urgent first; empty after a run that leaves nothing to do."""
-    return (*_resume(report), *_look(report), *_failed(report), *_unpriced(report))
+    return (*_resume(report), *_look(report), *_failed(report), *_unasked(report), *_unpriced(report))
 
 
 def _resume(report: RunReport) -> tuple[Step, ...]:
@@ -77,8 +77,7 @@ def _raise_budget(report: RunReport) -> Step:
 
 def _look(report: RunReport) -> tuple[Step, ...]:
     """See one of the failed rows whole, before anything is paid again."""
-    row = next((row for row in report.examples if row.status == "failed"), None)
-    pipeline = next((w for w in report.command[2:] if PurePath(w).name == report.pipeline), None)
+    row, pipeline = next((row for row in report.examples if row.status == "failed"), None), _pipeline(report)
     if row is None or pipeline is None:
         return ()
     name = row.id if row.id is not None else str(row.row_no)
@@ -100,6 +99,16 @@ def _failed(report: RunReport) -> tuple[Step, ...]:
     )
 
 
+def _unasked(report: RunReport) -> tuple[Step, ...]:
+    """Have the answers judged, which costs money and is never done unasked."""
+    if not report.unasked or report.rows.pending:
+        return ()
+    pipeline = _pipeline(report) or report.pipeline
+    command = ("llmbatch", "grade", *_option(report.command, "--ledger"), pipeline, report.run_id)
+    text = f"See what asking the model of {', '.join(report.unasked)} would cost; to ask it, add --ask."
+    return (Step(text, _paste(command)),)
+
+
 def _unpriced(report: RunReport) -> tuple[Step, ...]:
     # where only some are unpriced, their usage is missing, and no price would help
     names = [m.model for m in report.cost.by_model if m.unpriced_attempts and m.unpriced_attempts == m.attempts]
@@ -110,6 +119,11 @@ def _unpriced(report: RunReport) -> tuple[Step, ...]:
         )
         for name in names[:_MAX_CLASSES]
     )
+
+
+def _pipeline(report: RunReport) -> str | None:
+    """The folder as it was typed."""
+    return next((w for w in report.command[2:] if PurePath(w).name == report.pipeline), None)
 
 
 def _option(command: Sequence[str], flag: str) -> tuple[str, ...]:

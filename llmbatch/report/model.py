@@ -252,6 +252,14 @@ class RunReport:
         rows = self.rows
         return rows.total == rows.done + rows.reused + rows.failed + rows.skipped + rows.pending
 
+    @property
+    def unasked(self) -> tuple[str, ...]:
+        """Graders that ask a model, and were asked neither by the run nor, so far, about it."""
+        if self.quality is None:
+            return ()
+        asked = {one.grader for one in self.judging} | {graded.name for graded in self.quality.graders}
+        return tuple(name for name in self.quality.unasked if name not in asked)
+
 
 def with_grades(report: RunReport, graders: Sequence[Graded]) -> RunReport:
     """The report with these grades, in place of those of the same name. One without quality stays as it is."""

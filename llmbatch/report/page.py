@@ -64,7 +64,7 @@ def _view(report: RunReport) -> dict[str, Any]:
         "resumed": [f"{run.run_id}, {usd(run.cost_usd)}" for run in report.resumed],
         "notes": words.notes(report),
         "facts": _facts(report),
-        "quality": quality.view(report.quality),
+        "quality": quality.view(report.quality, report.unasked),
         "ladder": ladder.view(report.ladder),
         **_money(report),
     }

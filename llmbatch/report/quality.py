@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +20,7 @@ _UNITS = {
     "micro_usd": "millionths of a dollar a row",
 }
 _QUESTIONS = {"verdict": "right or wrong", "score": "1 to 5", "pair": "pairs", "similarity": "nearness to gold"}
+UNASKED = "not asked; it asks a model, and a run does not"  #: what is said of such a grader
 _MOST_MOVES = 8
 _MOST_LABELS = 25
 
@@ -188,16 +189,19 @@ def aligned(lines: list[list[str]]) -> Iterator[str]:
         yield f"  {first:<{widths[0]}}  {'  '.join(cells)}"
 
 
-def view(quality: Quality | None) -> dict[str, Any] | None:
-    """What the page shows; None when there is nothing to show."""
-    if quality is None or not (quality.graders or quality.drift or quality.canary):
+def view(quality: Quality | None, unasked: Sequence[str] = ()) -> dict[str, Any] | None:
+    """What the page shows; None when there is nothing to show. ``unasked``: graders that were not."""
+    if quality is None or not (quality.graders or quality.drift or quality.canary or unasked):
         return None
     found = quality.drift
     return {
         "canary": canary(quality.canary) if quality.canary is not None else None,
         "graders": [_cells(graded) for graded in quality.graders],
         "tables": [_labels(graded) for graded in quality.graders if graded.agreement is not None],
-        "behind": [f"{graded.name}: {line}" for graded in quality.graders for line in behind(graded)],
+        "behind": [
+            *(f"{graded.name}: {line}" for graded in quality.graders for line in behind(graded)),
+            *(f"{name}: {UNASKED}" for name in unasked),
+        ],
         "drift": [f"Against the nights before: {comparison(found)}", *changed(found)] if found else [],
         "moves": [_moved(moved) for moved in found.moves] if found else [],
     }

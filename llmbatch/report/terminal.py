@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from io import StringIO
-from itertools import repeat
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from llmbatch.report import ladder, quality, schedule, words
@@ -125,7 +125,8 @@ def _quality(report: RunReport) -> Iterator[tuple[str, str]]:
     if report.quality is None:
         return
     lines = (f"{name}: {line}" for name, line in quality.grades(report.quality))
-    yield from zip(_labels("Quality"), lines, strict=False)
+    unasked = (f"{plain(name)}: {quality.UNASKED}" for name in report.unasked)
+    yield from zip(_labels("Quality"), chain(lines, unasked), strict=False)
     if report.quality.drift is not None:
         yield from zip(_labels("Drift"), quality.drift(report.quality.drift), strict=False)
 

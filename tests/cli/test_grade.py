@@ -390,3 +390,14 @@ def test_mistakes(grading: Grading) -> None:
     assert "names no grader" in grading.call(*candidates, expect=2).err
     assert "asked of another model" in grading.call(*candidates, "--grader", "fine", expect=2).err
     assert "no number of dollars" in grading.call("grade", "label", "--budget", "much", expect=2).err
+
+
+def test_a_run_says_that_it_asked_no_judge_and_how_to_ask(serve: Serve, shell: Shell, graded: Ready) -> None:
+    grade = graded(serve(world()))
+    said = grade.call("report", "label").out
+    assert "fine: not asked; it asks a model, and a run does not" in said
+    run_id = orjson.loads((shell.folder / "results/label/report.json").read_bytes())["run_id"]
+    assert f"llmbatch grade label {run_id}\n" in said
+    grade("--ask", "--sample", 5)
+    later = grade.call("report", "label", "--html", "page.html").out
+    assert "not asked" not in later + (shell.folder / "page.html").read_text()

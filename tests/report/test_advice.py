@@ -4,7 +4,8 @@ import shlex
 from dataclasses import replace
 from decimal import Decimal
 
-from llmbatch.report import RunReport, build
+from llmbatch.grade import Profile, Quality, Signature
+from llmbatch.report import Judging, RunReport, build
 from llmbatch.report.advice import next_steps
 from llmbatch.tally import Tally
 from llmbatch.types import Outcome, Status
@@ -126,3 +127,14 @@ def test_a_failed_row_can_be_seen_whole() -> None:
     assert first((*typed, "--ledger", "x.duckdb"), None) == "llmbatch show --ledger x.duckdb pipelines/tag 0"
     assert first(typed, "-7") == "llmbatch show pipelines/tag -- -7"
     assert first(("llmbatch", "run", "elsewhere"), "a") == "llmbatch run elsewhere --retry-failed schema"
+
+
+def test_a_grader_that_asks_a_model_is_asked_by_hand() -> None:
+    quality = Quality((), 1.0, Profile(), Signature("v", "m", "p"), None, unasked=("fine", "near"))
+    whole = replace(
+        ended(0), quality=quality, command=("llmbatch", "run", "p/tag", "--ledger", "l.duckdb"), pipeline="tag"
+    )
+    (step,) = next_steps(whole)
+    assert "the model of fine, near would cost" in step.text
+    assert step.command == f"llmbatch grade --ledger l.duckdb p/tag {whole.run_id}"
+    assert next_steps(replace(whole, judging=(Judging("fine", 1, 1, 0.1), Judging("near", 1, 1, 0.1)))) == ()
