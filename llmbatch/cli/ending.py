@@ -182,7 +182,11 @@ def _resumed(con: duckdb.DuckDBPyConnection, run: Run) -> tuple[reports.ResumedR
 
 
 def _changes(night: Night, con: duckdb.DuckDBPyConnection, run: Run) -> reports.Changes | None:
-    counts = ledgers.changes(con, run, by_id=night.pipeline.settings.input.id is not None)
+    by_id = night.pipeline.settings.input.id is not None
+    reached = sum(rows for status, rows in night.tally.rows.items() if status is not Status.PENDING)
+    if not by_id and reached < night.tally.total:
+        return None  # a pending row has no key by which it could be found again
+    counts = ledgers.changes(con, run, by_id=by_id)
     if counts is None:
         return None
     return reports.Changes(

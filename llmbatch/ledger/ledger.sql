@@ -267,8 +267,10 @@ select e.report from run_ends e join runs r using (run_no) join prompt_versions 
 where v.model = $model order by e.run_no desc limit $most;
 
 -- name: last_night
+-- One that ended below its floor, or only probed, reached no rows: it is nothing to compare a night's rows with.
 select max(r.run_no) from runs r left join run_ends e using (run_no)
-where r.run_no <= ? and e.status is distinct from 'probe' and not regexp_matches(r.fingerprint, '^(compare|judge):');
+where r.run_no <= ? and coalesce(e.status, '') not in ('probe', 'below_floor')
+    and not regexp_matches(r.fingerprint, '^(compare|judge):');
 
 -- name: sighted
 create or replace temp table sighted (row_id varchar, key blob, kind varchar);

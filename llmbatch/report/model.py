@@ -230,7 +230,7 @@ class RunReport:
     input: tuple[str, ...] = ()
     command: tuple[str, ...] = ()  #: what was typed
     skips: dict[str, int] = field(default_factory=dict)  #: skipped rows by class, most first
-    changes: Changes | None = None  #: null when there is no run to compare with
+    changes: Changes | None = None  #: null when there is no run to compare with, or no way to tell pending rows
     resumed: tuple[ResumedRun, ...] = ()
     structured_output: str | None = None  #: how the server was asked for the shape of its answer
     files: dict[str, str] = field(default_factory=dict)  #: what was written: name and path

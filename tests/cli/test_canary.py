@@ -133,3 +133,20 @@ def test_with_batches_gold_rows_are_asked_live_first(shell: Shell, serve: Serve)
     assert fetched["quality"]["canary"]["agreed"] == 30
     assert server.account.by_tier["default"].requests == 60  # the failed canary's, and this night's
     assert server.account.by_tier["batch"].requests == 20
+
+
+def test_a_night_that_reached_no_row_is_not_what_the_next_is_compared_with(shell: Shell, serve: Serve) -> None:
+    """Without an id column rows are known by their key, which pending ones do not have."""
+    add(shell, CANARY)
+    toml = shell.pipeline / "pipeline.toml"
+    toml.write_text(toml.read_text().replace('id = "id"\n', ""))
+    gold(shell, 30, 30)
+    server = serve(echo())
+    shell.write("in.jsonl", tickets(10))
+    shell.run("-i", "in.jsonl", url=server.base_url)
+    gold(shell, 30, 10)
+    low = shell.run("-i", "in.jsonl", "--set", 'request.system="x"', url=server.base_url, expect=7)
+    assert low["changes"] is None  # not ten rows gone
+    gold(shell, 30, 30)
+    again = shell.run("-i", "in.jsonl", url=server.base_url)
+    assert again["changes"] == {"reused": 10, "new": 0, "changed": None, "gone": 0}
