@@ -79,8 +79,8 @@ bench-flow: $(READY) ## limits, retries and outages, beside a plain SDK loop wit
 bench-otel: $(READY) ## what --otel costs an attempt
 	@$(BIN)/python -m tests.bench.telemetry
 
-bench-quality: $(READY) ## how often the comparison of nights errs, and whether a judge's range holds the truth (10 minutes)
-	@for right in 0.97 0.95 0.9 0.8; do $(BIN)/python -m tests.bench.falls $$right; done
+bench-quality: $(READY) ## how often the comparison of nights errs, and whether a judge's range holds the truth (20 minutes)
+	@$(BIN)/python -m tests.bench.bounds
 	@$(BIN)/python -m tests.bench.quality
 	@$(BIN)/python -m tests.bench.judges
 

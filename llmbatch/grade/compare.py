@@ -12,7 +12,7 @@ from llmbatch.grade.profile import Profile, Signature, pooled
 from llmbatch.grade.scores import mean_of
 from llmbatch.grade.stats import detectable
 
-_POWER_ALPHA = 0.002  #: about what one grader among the other tests is left with
+_POWER_ALPHA = 0.004  #: as strict as the test of the only grader is on average, which does not know how nights differ
 
 
 @dataclass(frozen=True, slots=True)

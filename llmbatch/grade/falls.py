@@ -12,7 +12,7 @@ from llmbatch.grade.scores import mean_of, variance_of
 from llmbatch.grade.stats import Interval, fewer, more_often, newcombe, paired_error, paired_z, welch
 from llmbatch.grade.stats.special import normal_quantile
 
-_TWO_NIGHTS = 4  #: and of a fall that tonight and the night before show together
+_TWO_NIGHTS = 5  #: and of a fall that tonight and the night before show together
 _PRIMARY = 4  #: times the part that each other grader has: the first one's
 OVER_TWO = " over two nights"
 

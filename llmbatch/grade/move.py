@@ -13,7 +13,7 @@ from llmbatch.grade.stats.special import normal_above, normal_for
 
 T = TypeVar("T")
 LEAST_ROWS = 50  #: newly answered rows, tonight and on each trailing night; fewer say nothing
-DIRE, WELCOME = 10, 1  #: weights of the two directions of what can be better or worse
+DIRE, WELCOME = 20, 1  #: weights of the two directions of what can be better or worse
 #: parts that say what else changed rather than how good the answers are; they never fail a run
 CONTEXT = frozenset(
     {"input_chars", "input_tokens", "language", "latency_ms", "micro_usd", "model", "output_tokens", "fingerprint"}

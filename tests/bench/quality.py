@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import count, islice
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ ONE = QualitySettings(graders={"right": GraderSettings(kind="exact", field="righ
 TWO = QualitySettings(graders={**ONE.graders, "length": GraderSettings(kind="length", field="text", most=60)})
 TRAILING = ONE.trailing
 T = TypeVar("T")
+_SHARES = (0.97, 0.95, 0.9, 0.8)  #: that are right, on nights under no change
 _INVALID = 0.02  #: first replies that are
 _SMALL = 60  #: expected count up to which a binomial number is drawn one by one
 _LANGUAGES = ("the bill is wrong and we want it back", "die Rechnung ist falsch und wir wollen das nicht")
@@ -218,35 +219,69 @@ def falls() -> Iterator[tuple[str, World, Any, bool]]:
     yield "80% right falls by 3 points, 500 gold rows: seen", World(0.8, gold=500), gold_fell, False
 
 
+@dataclass(slots=True)
+class Bench:
+    """Lines that are printed as they are measured."""
+
+    nights: int
+    seed: int
+    only: str
+    fine: bool = True
+
+    def line(self, name: str, found: Callable[[], list[bool]], target: str = "", met: Any = None) -> None:
+        """Measure unless other lines are asked for."""
+        if self.only in name:
+            self.fine &= measure(name, found(), target, met)
+
+    def some(self, world: World, fallen: World | None, number: int, hit: Any) -> list[bool]:
+        """Of so many comparisons, which are hits."""
+        return [hit(drift) for drift in islice(comparisons(world, fallen, self.seed), number)]
+
+    def quiet(self) -> None:
+        """Nights under no change."""
+        few, each, alarms = self.nights // 5, self.nights // len(_SHARES), list[bool]()
+        for share in _SHARES:
+            self.line(f"no change, {share:.0%} right: anything moved", partial(self._counted, share, each, alarms))
+        if alarms:
+            self.line("no change, all of these", lambda: alarms, "<= 1 %", lambda p: p <= 0.01)
+        gold, wobble = World(gold=500), World(wobble=0.01)
+        self.line("no change, 500 gold rows: anything moved", partial(self.some, gold, None, few, any_move))
+        self.line("nights differ, sd 1 point: anything moved", partial(self.some, wobble, None, few, any_move))
+
+    def _counted(self, share: float, number: int, alarms: list[bool]) -> list[bool]:
+        found = self.some(World(share), None, number, any_move)
+        alarms += found
+        return found
+
+    def fallen(self) -> None:
+        """Nights after a fall of 3 points."""
+        few = self.nights // 5
+        for name, world, hit, held in falls():
+            fallen = replace(world, right=world.right - 0.03, natural=world.right)
+            found = partial(self.some, world, fallen, few, hit)
+            self.line(name, found, ">= 90 %" * held, _seen if held else None)
+        world = World(0.8)
+        lasting = in_two_nights(world, replace(world, right=0.77), self.seed)
+        name = "80% right falls by 3 points for two nights, 1 grader: seen"
+        self.line(name, lambda: list(islice(lasting, few)), ">= 90 %", _seen)
+
+
+def _seen(share: float) -> bool:
+    return share >= 0.9
+
+
 def main() -> int:
     """Measure, print, and exit 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nights", type=int, default=1_000, help="under no change; the others take a fifth")
+    parser.add_argument("--nights", type=int, default=2_000, help="under no change; the others take a fifth")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="lines with these words")
     asked = parser.parse_args()
-    began, few, fine = time.monotonic(), asked.nights // 5, True
-
-    def line(name: str, found: Callable[[], list[bool]], target: str = "", met: Any = None) -> None:
-        nonlocal fine
-        if asked.only in name:
-            fine &= measure(name, found(), target, met)
-
-    def some(world: World, fallen: World | None, number: int, hit: Any) -> Callable[[], list[bool]]:
-        return lambda: [hit(drift) for drift in islice(comparisons(world, fallen, asked.seed), number)]
-
-    line("no change: anything moved", some(World(), None, asked.nights, any_move), "<= 1 %", lambda p: p <= 0.01)
-    line("no change, 500 gold rows: anything moved", some(World(gold=500), None, few, any_move))
-    line("nights differ, sd 1 point: anything moved", some(World(wobble=0.01), None, few, any_move))
-    for name, world, hit, held in falls():
-        fallen = replace(world, right=world.right - 0.03, natural=world.right)
-        line(name, some(world, fallen, few, hit), ">= 90 %" * held, (lambda p: p >= 0.9) if held else None)
-    world = World(0.8)
-    lasting = in_two_nights(world, replace(world, right=0.77), asked.seed)
-    line("80% right falls by 3 points for two nights, 1 grader: seen", lambda: list(islice(lasting, few)), ">= 90 %",
-         lambda p: p >= 0.9)  # fmt: skip
+    began, bench = time.monotonic(), Bench(asked.nights, asked.seed, asked.only)
+    bench.quiet()
+    bench.fallen()
     print(f"{time.monotonic() - began:.0f} s")
-    return 0 if fine else 1
+    return 0 if bench.fine else 1
 
 
 if __name__ == "__main__":
