@@ -9,7 +9,7 @@ from io import StringIO
 from typing import Any
 
 from llmbatch.cli.past import figures
-from llmbatch.report import words
+from llmbatch.report import from_json, tables, words
 from llmbatch.report.words import count, plain, usd
 
 _STYLES = {"finished": "green", "died": "red", "too_many_failed": "red"}
@@ -34,6 +34,20 @@ def table(nights: Sequence[dict[str, Any]], width: int, *, color: bool) -> str:
         if not last:
             break
     return _drawn(columns, [night["status"] or "died" for night in nights], color=color)
+
+
+def versions(nights: Sequence[dict[str, Any]], *, color: bool) -> str:
+    """Prompt versions side by side, over all runs, as the newest report has them; empty when there is only one."""
+    newest = next((night["report"] for night in nights if night["report"]), None)
+    rows = tables.versions(from_json(newest)) if newest else []
+    if not rows:
+        return ""
+    heads = (*(head.lower() for head in tables.VERSION_HEADS), "")
+    cells = [
+        [plain(f"{one[0].main} {one[0].sub}".strip()), *(cell.main for cell in one[1:]), one[-1].sub] for one in rows
+    ]
+    columns = [Column(head, [row[at] for row in cells], right=at > 0) for at, head in enumerate(heads)]
+    return _drawn(columns, [""] * len(rows), color=color)
 
 
 def _columns(nights: Sequence[dict[str, Any]]) -> list[Column]:

@@ -26,12 +26,15 @@ _NO_NIGHTS = ("compare", "graded")  #: status of runs that are asked for by name
 
 def runs(pipeline: PipelineFolder, ledger: LedgerFile = None, json: Json = False) -> None:
     """The history of a pipeline: a line per run, newest first."""
-    from llmbatch.cli.history import table
+    from llmbatch.cli.history import table, versions
     from llmbatch.ledger import history
 
     with reading(ledger or ledger_file(pipeline)) as con:
         nights = history(con)
-    typer.echo(dumped(nights) if json else table(nights, screen.width(), color=screen.colored()))
+    color = screen.colored()
+    typer.echo(dumped(nights) if json else table(nights, screen.width(), color=color))
+    if not json and (beside := versions(nights, color=color)):
+        typer.echo(f"\nprompt versions, over all runs\n{beside}")
 
 
 def report(

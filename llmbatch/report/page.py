@@ -79,6 +79,7 @@ def _money(report: RunReport) -> dict[str, Any]:
         "schedule": schedule.table(report.schedule),
         "schedule_summary": schedule.summary(report.schedule) if report.schedule is not None else None,
         "versions": tables.versions(report),
+        "version_heads": tables.VERSION_HEADS,
         "remarks": (*words.unpriced_remarks(report), *words.judging(report)),
         "total": words.total(report),
         "planned": tables.planned(report),

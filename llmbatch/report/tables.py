@@ -17,6 +17,7 @@ from llmbatch.report.words import count, latency, number_of, share, usd
 _ROWS = 5  #: slowest and dearest that are shown
 _CLASSES = 8  #: classes of failures whose examples are shown
 _REASONS = 20
+VERSION_HEADS = ("Version", "Score", "Invalid", "p50", "Per 1,000 answers", "Dollars")
 _NUMBER = re.compile(r"[\d.]+")
 
 

@@ -7,7 +7,7 @@ from io import StringIO
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
-from llmbatch.report import ladder, quality, schedule, words
+from llmbatch.report import ladder, quality, schedule, tables, words
 from llmbatch.report.advice import next_steps
 from llmbatch.report.charts import trend_words
 from llmbatch.report.model import RunReport
@@ -119,6 +119,15 @@ def _cost(report: RunReport) -> Iterator[tuple[str, str]]:
     yield from (("", remark) for remark in words.cost_remarks(report))
     if (trend := trend_words(report)) is not None:
         yield "", trend
+    yield from zip(_labels("Versions"), _versions(report), strict=False)
+
+
+def _versions(report: RunReport) -> Iterator[str]:
+    """A line for each prompt version, the newest first; none when there has been only one."""
+    for version, *figures, dollars in tables.versions(report):
+        named = f" ({plain(version.sub)})" if version.sub else ""
+        told = (f"{head.lower()} {cell.main}" for head, cell in zip(tables.VERSION_HEADS[1:], figures, strict=False))
+        yield f"{plain(version.main)}{named}: {', '.join(told)}, {dollars.sub}"
 
 
 def _quality(report: RunReport) -> Iterator[tuple[str, str]]:

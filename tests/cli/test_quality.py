@@ -189,3 +189,8 @@ def test_prompt_versions_stand_beside_each_other(shell: Shell, serve: Serve) -> 
     page = (shell.folder / "results/label/report.html").read_text()
     assert "Per 1,000 answers" in page
     assert ">75.0%<" in page
+    runs, text = shell.call("runs", "label").stdout, " ".join(shell.call("report", "label").stdout.split())
+    head, *lines = runs.partition("prompt versions, over all runs\n")[2].splitlines()
+    assert head.split()[:3] == ["version", "score", "invalid"]
+    assert [line.split()[1:3] for line in lines] == [["95.0%", "0.0%"], ["75.0%", "50.0%"]]
+    assert f"Versions {new['prompt_version'][:12]}: score 95.0%, invalid 0.0%, p50 " in text
