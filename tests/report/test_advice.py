@@ -137,4 +137,4 @@ def test_a_grader_that_asks_a_model_is_asked_by_hand() -> None:
     (step,) = next_steps(whole)
     assert "the model of fine, near would cost" in step.text
     assert step.command == f"llmbatch grade --ledger l.duckdb p/tag {whole.run_id}"
-    assert next_steps(replace(whole, judging=(Judging("fine", 1, 1, 0.1), Judging("near", 1, 1, 0.1)))) == ()
+    assert next_steps(replace(whole, judging=(Judging("fine", 1, 1, None), Judging("near", 1, 1, None)))) == ()
