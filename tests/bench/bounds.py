@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import math
 
+from llmbatch.grade import drift, falls, move
 from llmbatch.grade.drift import ALPHA
 from llmbatch.grade.stats.special import binomial_at_most, normal_above, normal_quantile
 
 ROWS, NIGHTS, FALL = 2_000, 14, 0.03
-PART = 0.703  #: of ALPHA, for a fall of the only grader; see llmbatch/grade/drift.py
+_KINDS = (drift._SCORES, drift._RATES, drift._MIXES, drift._SPREADS)
+_TESTS = (move.DIRE, move.WELCOME, falls._TWO_NIGHTS)
+PART = drift._SCORES / sum(_KINDS) * move.DIRE / sum(_TESTS)  #: of ALPHA, for a fall of the only grader tonight
 
 
 def known(share: float, rows: int = ROWS, alpha: float = ALPHA) -> float:

@@ -9,6 +9,7 @@ import pytest
 from llmbatch.grade import Past, Profile, Signature, canary, compare
 from llmbatch.grade.drift import moves
 from llmbatch.grade.profile import Mix, Rate
+from tests.bench import bounds
 from tests.bench.quality import World, any_move, comparisons, fell
 
 SAME = Signature("v1", "m-1", "default")
@@ -124,6 +125,13 @@ def test_the_bench_in_short() -> None:
     assert sum(map(any_move, islice(comparisons(quiet, None, 1), 8))) == 0
     fallen = replace(quiet, right=0.65)
     assert sum(map(fell, islice(comparisons(quiet, fallen, 1), 4))) == 4
+
+
+def test_what_can_be_had_at_all() -> None:
+    """The bounds that docs/quality.md quotes: the first grader has 0.70 of the error, and 80 % is out of reach."""
+    assert pytest.approx(0.703, abs=0.001) == bounds.PART
+    assert bounds.against_nights(0.9) > 0.95 > 0.9 > bounds.known(0.8) > bounds.against_nights(0.8)
+    assert bounds.rows_wanted(0.9) < 2_000 < bounds.rows_wanted(0.8)
 
 
 def test_a_fall_too_small_for_one_night_is_seen_when_it_lasts() -> None:
