@@ -98,7 +98,7 @@ bench-tiers: $(READY) ## 200 nights led by --tier auto, beside an oracle and oth
 bench-batches: $(READY) ## 200,000 rows through provider batches: memory, speed, the queue of tokens
 	@$(BIN)/python -m tests.bench.batches
 
-bench-scale: $(READY) ## beyond one machine: Ray workers and queues, one limit for all, workers that are killed (20 minutes)
+bench-scale: $(READY) ## beyond one machine: Ray workers and queues, one limit for all, workers that are killed (up to 40 minutes)
 	@$(BIN)/python -m tests.bench.scale_ray
 	@$(BIN)/python -m tests.bench.scale_queue
 

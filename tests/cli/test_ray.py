@@ -14,6 +14,8 @@ from typing import Any
 import orjson
 import pytest
 
+from llmbatch.engines.ray.cluster import joined
+from llmbatch.errors import UsageError
 from llmbatch.simulator import Latency, Scenario, Server, Simulator
 from tests.cli.conftest import Serve, Shell, tickets
 from tests.counterparts.raylets import Raylets, needs_ray, raylets, wait_for_workers
@@ -217,6 +219,17 @@ def test_flags_that_do_not_go_together(shell: Shell, flags: tuple[str, ...], wor
     refused = shell.call("run", "label", "-i", "in.jsonl", "--base-url", "http://127.0.0.1:9/v1", *flags, expect=2)
     assert words in refused.stderr
     assert not (shell.folder / "results").exists()
+
+
+def test_what_auto_finds_is_refused_when_it_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_ray()
+    import ray
+    from ray._private import services
+
+    monkeypatch.setattr(services, "get_ray_address_from_environment", lambda *_: "127.0.0.1:9")
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray would try for minutes"))
+    with pytest.raises(UsageError, match=r"127\.0\.0\.1:9 cannot be reached"), joined("auto", workers=1, cpus=1):
+        pass
 
 
 def test_without_ray_it_names_the_extra(shell: Shell) -> None:

@@ -41,6 +41,7 @@ _ALONE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # in spite of its name: bind to the loopback address
     "RAY_AUTH_MODE": "token",  # other users of the machine could run code as this one
 }
+_TRIES = ("RAY_NUM_REDIS_GET_RETRIES", "5")  #: in spite of its name: to join a cluster, each of 1 to 41 s; else 20
 _MOST_CALLS = 16  #: of one actor at a time; tell and hear are two
 
 
@@ -155,8 +156,21 @@ def joined(address: str | None, *, workers: int | None, cpus: float) -> Iterator
         _refuse_unreachable(address)
     alone = address == "local"
     ray = _imported(alone=alone)
+    if address == "auto":
+        address = _nearest()
+        _refuse_unreachable(address)
     with _own(ray, workers or 2, cpus) if alone else _others(ray, address):
         yield Cluster(ray, cpus)
+
+
+def _nearest() -> str:
+    """The cluster that Ray takes for ``auto``: it may have died, or be another run's own, which lets nobody in."""
+    from ray._private import services
+
+    try:
+        return str(services.get_ray_address_from_environment("auto", None))
+    except ConnectionError:
+        raise UsageError("no Ray cluster is found on this machine", hint=_ON_A_NODE) from None
 
 
 def _refuse_unreachable(address: str) -> None:
@@ -241,6 +255,8 @@ def _imported(*, alone: bool) -> Any:
     os.environ.update(_QUIET)
     if alone:
         os.environ.update({**_ALONE, "RAY_AUTH_TOKEN": secrets.token_hex(32)})
+    else:
+        os.environ.setdefault(*_TRIES)
     try:
         import ray
         from ray._private import worker
