@@ -215,6 +215,7 @@ def falls() -> Iterator[tuple[str, World, Any, bool]]:
         graders = f"{len(settings.graders)} grader{'s' * (settings is TWO)}"
         yield f"{share:.0%} right falls by 3 points, {graders}: seen", World(share, settings=settings), fell, held
     yield "80% right falls by 3 points, 1 grader: seen", World(0.8), fell, False
+    yield "80% right falls by 3 points, 3,400 rows: seen", World(0.8, rows=3_400), fell, True
     yield "80% right falls by 3 points, 2,000 gold rows: seen", World(0.8, gold=2_000), gold_fell, True
     yield "80% right falls by 3 points, 500 gold rows: seen", World(0.8, gold=500), gold_fell, False
 
@@ -274,7 +275,7 @@ def main() -> int:
     """Measure, print, and exit 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nights", type=int, default=2_000, help="under no change; the others take a fifth")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=7001, help="that of the figures in docs/quality.md")
     parser.add_argument("--only", default="", help="lines with these words")
     asked = parser.parse_args()
     began, bench = time.monotonic(), Bench(asked.nights, asked.seed, asked.only)
