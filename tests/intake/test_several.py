@@ -16,7 +16,8 @@ from tests.cli.conftest import Serve, Shell, tickets
 from tests.intake.conftest import Place
 from tests.intake.test_worker import Desk
 
-EACH = pytest.mark.parametrize("place", ["amqp", pytest.param("redis", marks=pytest.mark.slow)], indirect=True)
+pytestmark = pytest.mark.slow  # three processes each
+EACH = pytest.mark.parametrize("place", ["amqp", "redis"], indirect=True)
 PER_MINUTE = 1_200
 SHARE = ("--set", f"limits.requests_per_minute={PER_MINUTE}", "--set", "limits.share=0.5", "--concurrency", "4")
 
@@ -51,7 +52,6 @@ def test_the_others_take_what_a_killed_one_had_and_each_message_has_one_result(
     assert total.requests - total.paid <= 2, "each kept to its share: no 429s"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("place", ["amqp"], indirect=True)
 def test_a_budget_holds_for_each(desk: Desk) -> None:
     desk.enqueue(tickets(200))

@@ -62,7 +62,8 @@ def test_nobody_else_is_trusted(
         opened(f"{elsewhere}?cacertfile={server.cert}", place.queues()).connect()
 
 
-@pytest.mark.parametrize("place", ["amqp", pytest.param("redis", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.slow
+@BOTH
 def test_it_is_said_at_the_start_without_the_password(place: Place, server: Rabbit | Redis, shell: Shell) -> None:
     shell.write("in.jsonl", tickets(1))
     shell.env |= {"LLMBATCH_BROKER": server.tls_url}
