@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from llmbatch.cli import flags
 from llmbatch.cli.gate import dumped, shown
-from llmbatch.cli.order import ledger_file, status_file
+from llmbatch.cli.places import ledger_file, status_file
 from llmbatch.errors import Decision, ProviderDown, UsageError
 
 if TYPE_CHECKING:
@@ -28,8 +27,7 @@ EXIT_STATUS = """EXIT STATUS
 75 a run holds the ledger: interrupt it first"""
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(NamedTuple):
     """What became of one batch."""
 
     batch: OpenBatch

@@ -10,7 +10,7 @@ import typer
 
 from llmbatch.cli.flags import Json, LedgerFile, PipelineFolder
 from llmbatch.cli.gate import dumped, shown
-from llmbatch.cli.order import ledger_file
+from llmbatch.cli.places import ledger_file
 from llmbatch.errors import Exit, StorageError, UsageError
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ import typer
 
 from llmbatch.cli import flags
 from llmbatch.cli.gate import dumped, note, shown
-from llmbatch.cli.order import Order, refuse_paths, until
 from llmbatch.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from llmbatch.candidates import Comparison
+    from llmbatch.cli.order import Order
 
 EXIT_STATUS = """EXIT STATUS
 
@@ -109,6 +109,8 @@ def compare(
     """
     from llmbatch.candidates import Goal
     from llmbatch.cli import beside, choice, contest
+    from llmbatch.cli.order import Order
+    from llmbatch.cli.places import refuse_paths
 
     order = Order(
         pipeline=pipeline,
@@ -147,6 +149,8 @@ def compare(
 
 def _seconds(deadline: str) -> float:
     from datetime import datetime
+
+    from llmbatch.cli.order import until
 
     return until(deadline, datetime.now())  # noqa: DTZ005 - as people give it: local time
 

@@ -11,7 +11,7 @@ import typer
 
 from llmbatch.cli.flags import Json, LedgerFile, PipelineFolder
 from llmbatch.cli.gate import shown
-from llmbatch.cli.order import ledger_file
+from llmbatch.cli.places import ledger_file
 from llmbatch.cli.reading import reading
 from llmbatch.scrub import escaped
 

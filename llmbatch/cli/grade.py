@@ -11,11 +11,11 @@ import typer
 
 from llmbatch.cli.flags import Json, LedgerFile, PipelineFolder, Prices, Set
 from llmbatch.cli.gate import dumped, note, shown
-from llmbatch.cli.order import Order, refuse_paths
 from llmbatch.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from llmbatch.cli.grading import Grades
+    from llmbatch.cli.order import Order
     from llmbatch.cli.side import Look
     from llmbatch.grade import Graded
 
@@ -85,6 +85,8 @@ def grade(
     Outputs come from the ledger, rows from the run's input. Nothing is sent without --ask, and nothing is paid twice.
     """
     from llmbatch.cli import beside, grading
+    from llmbatch.cli.order import Order
+    from llmbatch.cli.places import refuse_paths
 
     order = Order(
         pipeline=pipeline,

@@ -12,7 +12,7 @@ import typer
 from llmbatch.cli import screen
 from llmbatch.cli.flags import Json, LedgerFile, PipelineFolder
 from llmbatch.cli.gate import dumped, shown
-from llmbatch.cli.order import ledger_file
+from llmbatch.cli.places import ledger_file
 from llmbatch.cli.reading import reading
 from llmbatch.errors import UsageError
 

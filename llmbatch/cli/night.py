@@ -20,8 +20,9 @@ from llmbatch.cli import canary, crew, deadline, ending, quality, schedules, tie
 from llmbatch.cli.crew import Crew
 from llmbatch.cli.descriptors import make_room
 from llmbatch.cli.make import usable
-from llmbatch.cli.order import Order, refuse_paths, status_file
+from llmbatch.cli.order import Order
 from llmbatch.cli.outside import Outside
+from llmbatch.cli.places import refuse_paths, status_file
 from llmbatch.cli.publishing import refuse_partitions
 from llmbatch.cli.signals import Signals
 from llmbatch.cli.wiring import Wired, run_start, wire
@@ -86,7 +87,7 @@ class Night:
 def run_night(order: Order) -> int:
     """Carry an order out; returns the exit status."""
     refuse_paths(order)
-    with Outside(order) as outside, Signals() as signals:
+    with Outside(order) as outside, Signals() as signals, modules_unswept():
         pipeline, renderer = usable(order.pipeline, order.overrides, prices=order.prices)
         outside.knows(pipeline.settings.provider.api_key_env)
         tiers.refuse(order, pipeline)
@@ -198,19 +199,20 @@ def _engine(night: Night, ledger: Ledger, run: Run, provider: Provider, wired: W
 
 @contextmanager
 def modules_unswept() -> Iterator[None]:
-    """Keep the garbage collector from the 100,000 objects of the modules.
+    """Keep the garbage collector from the 100,000 objects of the modules that are imported by now.
 
     Looking through them stops every thread, the ledger's too, for 60 ms, and replies are durable too late. So does a
-    look through some thousand open rows, which hold no cycles that live long: it is made far less often.
+    look through some thousand rows, which hold no cycles that live long: it is made far less often. May be nested.
     """
-    before = gc.get_threshold()
+    before, outermost = gc.get_threshold(), not gc.get_freeze_count()
     gc.freeze()
     gc.set_threshold(50_000, 10, 50)
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()
+        if outermost:
+            gc.unfreeze()
 
 
 def _while_readable(night: Night, halt: Halt) -> Iterator[Row]:

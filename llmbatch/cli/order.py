@@ -8,9 +8,9 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-from llmbatch.atomic import foreign_link
+from llmbatch.cli.places import ledger_file
 from llmbatch.errors import UsageError
 from llmbatch.scrub import hide_values
 from llmbatch.stores import as_url
@@ -88,30 +88,6 @@ class Order:
         return float("inf") if self.wait == "forever" else seconds(self.wait, "--wait")
 
 
-class Places(Protocol):
-    """Where a command writes."""
-
-    @property
-    def output_folder(self) -> Path:
-        """Results and reports."""
-
-    @property
-    def ledger_file(self) -> Path:
-        """Progress."""
-
-
-def refuse_paths(places: Places) -> None:
-    """Raise UsageError, before the run and not after it, when what is written would end elsewhere.
-
-    That is: over somebody else's link, or where DuckDB takes a ledger's name for an address (``md:x``) or a query.
-    """
-    for path in (places.output_folder, places.ledger_file):
-        if (link := foreign_link(path)) is not None:
-            raise UsageError(f"{link} is a link that belongs to another user", hint="remove it, or write elsewhere")
-    if re.match(r"[\w+.-]*:", str(places.ledger_file)) or "?" in str(places.ledger_file):
-        raise UsageError(f"--ledger {places.ledger_file}: DuckDB takes no such file name", hint="leave out : and ?")
-
-
 def command() -> tuple[str, ...]:
     """The command as it was typed, without the values of secrets: it is stored and shown."""
     return ("llmbatch", *map(hide_values, sys.argv[1:]))
@@ -120,16 +96,6 @@ def command() -> tuple[str, ...]:
 def how_to_go_on() -> str:
     """What a person does after a run that stopped; its last line is the command, to paste."""
     return f"to go on, type the same command again; what is stored is not paid for again:\n  {shlex.join(command())}"
-
-
-def ledger_file(pipeline: Path) -> Path:
-    """The ledger of a pipeline unless --ledger names another."""
-    return Path(".llmbatch") / f"{pipeline.resolve().name}.duckdb"
-
-
-def status_file(ledger: Path) -> Path:
-    """Where a run says how far it is."""
-    return ledger.with_suffix(".status.json")
 
 
 def is_duration(text: str) -> bool:

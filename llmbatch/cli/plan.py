@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 import typer
 
 from llmbatch.cli import flags
-from llmbatch.cli.order import Order, refuse_paths
 
 EXIT_STATUS = """EXIT STATUS
 
@@ -44,7 +43,9 @@ def plan(
     json: flags.Json = False,
 ) -> int:
     """What a run would reuse, ask and cost. Sends nothing without --probe."""
+    from llmbatch.cli.order import Order
     from llmbatch.cli.outlook import look_ahead
+    from llmbatch.cli.places import refuse_paths
 
     order = Order(
         pipeline=pipeline,

@@ -9,7 +9,6 @@ import typer
 
 from llmbatch.cli import flags
 from llmbatch.cli.gate import tell_events
-from llmbatch.cli.order import Order
 
 EXIT_STATUS = """EXIT STATUS
 
@@ -161,6 +160,7 @@ def run(
     Type the same command again after any stop: rows that are answered are not paid for again.
     """
     from llmbatch.cli.night import run_night
+    from llmbatch.cli.order import Order
 
     if log_format == "json":
         tell_events(quiet=quiet)

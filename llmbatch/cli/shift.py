@@ -20,7 +20,8 @@ from llmbatch.cli.descriptors import make_room
 from llmbatch.cli.gate import complain, event_log
 from llmbatch.cli.make import usable
 from llmbatch.cli.night import SWITCH_S, modules_unswept
-from llmbatch.cli.order import command, refuse_paths, status_file
+from llmbatch.cli.order import command
+from llmbatch.cli.places import refuse_paths, status_file
 from llmbatch.cli.signals import Signals
 from llmbatch.cli.wiring import Wired, run_start, wire
 from llmbatch.engines import live

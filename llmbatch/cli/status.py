@@ -12,7 +12,7 @@ import typer
 
 from llmbatch.cli.flags import Json, LedgerFile
 from llmbatch.cli.gate import dumped, shown
-from llmbatch.cli.order import ledger_file, status_file
+from llmbatch.cli.places import ledger_file, status_file
 from llmbatch.errors import Exit, UsageError
 from llmbatch.scrub import escaped
 

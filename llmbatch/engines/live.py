@@ -12,6 +12,7 @@ row leads, its twins wait and are judged on the same replies.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -35,8 +36,9 @@ _HELD = (
     500  #: rows not recalled that are looked up at once: a look-up reads every stored key, however few are asked for
 )
 _PASSED = 50_000  #: rows recalled, after which those that were not are looked up, however few they are
-_IDLE = 5  #: times as long as a look-up took, for which no other is made only because nothing is asked for
-_BREATH = 20  #: rows after which calls in flight get their turn: some 5 ms if all of them are sent
+_IDLE = 20  #: times as long as a look-up took, for which no other is made only because nothing is asked for
+_BREATH = 20  #: rows to be asked for after which calls in flight get their turn: some 5 ms
+_BREATH_S = 0.004  #: or after so long, whatever becomes of rows
 OPEN_ROWS = 4_000  #: rows between lookup and outcome: bounds memory, and what a kill can cost
 _CHUNK_CHARS = 2 * 2**20  #: of prompts looked up at once
 _OPEN_CHARS = 16 * 2**20  #: of the prompts of open rows; a longer prompt is open alone
@@ -110,6 +112,8 @@ class _Way:
         self._passed = 0  #: rows since that was last done
         self._asking = 0  #: leads on their way
         self._idle_until = 0.0  #: by the loop's clock
+        self._begun = 0  #: leads sent on their way since calls in flight had their turn
+        self._breathed_at = 0.0
         self._looking_up: asyncio.Task[None] | None = None
 
     async def go(self, row: Row) -> None:
@@ -135,8 +139,8 @@ class _Way:
         self._gathered_chars += lead.chars
         if self._gathered >= self._chunk:
             await self._look_up()
-        elif self._gathered % _BREATH == 0:
-            await asyncio.sleep(0)
+        elif self._out_of_breath():
+            await self._breathe()
 
     async def end(self) -> None:
         """Send off the last rows."""
@@ -156,9 +160,9 @@ class _Way:
         """Settle what last night's replies still serve; look up the rest, now or with more, and ask for the unknown."""
         rows = [(lead.row.row_no, lead.key) for lead in leads]
         served = await self._read(leads, lambda con: self._recall.replies(con, rows))
-        for i, lead in enumerate(leads if served is not None else ()):
-            if i % _BREATH == _BREATH - 1:
-                await asyncio.sleep(0)
+        for lead in leads if served is not None else ():
+            if self._out_of_breath():
+                await self._breathe()
             reply = served.get(lead.key) if served else None
             twins_may_climb = len(lead.requests) > 1 and lead.twins  # and only the first model's reply is at hand
             if reply is None or twins_may_climb or not self._settler.serve(lead.row, lead.requests, reply):
@@ -179,9 +183,9 @@ class _Way:
         began = clock()
         stored = await self._read(leads, lambda con: known(con, keys, simulated=rehearsal, since=since))
         self._idle_until = clock() + _IDLE * (clock() - began)
-        for i, lead in enumerate(leads if stored is not None else ()):
-            if i % _BREATH == _BREATH - 1:
-                await asyncio.sleep(0)
+        for lead in leads if stored is not None else ():
+            if self._out_of_breath():
+                await self._breathe()
             its = {r.key: (stored.get(r.key) if stored else None) or Known() for r in lead.requests}
             request = self._settler.on_stored(lead.row, lead.requests, its, ask_failed=True)
             self._go_on(lead, request, its)
@@ -196,12 +200,22 @@ class _Way:
                 self._release(lead)
             return None
 
+    def _out_of_breath(self) -> bool:
+        return self._begun >= _BREATH or time.perf_counter() - self._breathed_at >= _BREATH_S
+
+    async def _breathe(self) -> None:
+        """Give calls in flight their turn."""
+        self._begun = 0
+        await asyncio.sleep(0)
+        self._breathed_at = time.perf_counter()
+
     def _go_on(self, lead: _Lead, request: Request | None, stored: dict[str, Known]) -> None:
         """Let a lead go that is settled and has no twins; else go on with it beside the others."""
         if request is None and not lead.twins:
             self._release(lead)
         else:
             self._asking += 1
+            self._begun += 1
             lead.stored = stored
             self._group.create_task(self._lead(lead, request))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
@@ -98,8 +98,7 @@ class Collector:
             )
             became[what] += len(keys)
         tried = [asked[key] for key in lines if key in asked and key not in {*expired, *cancelled, *other_form}]
-        keys = [request.key for request in tried]
-        twice = await self._ledger.ask(lambda con: batches.answered_since(con, batch.made_at, keys))
+        twice = await self._answered_meanwhile(batch, tried)
         outcomes = await asyncio.gather(
             *(self._record(batch, r, lines[r.key], times, twice=r.key in twice) for r in tried)
         )
@@ -107,6 +106,13 @@ class Collector:
         became["foreign_or_twice"] += len(lines) - len(asked)
         refusal = next((request for request in tried if answers.refuses_all(lines[request.key])), None)
         return became, None if refusal is None else answers.decision_of(lines[refusal.key], refusal)[2]
+
+    async def _answered_meanwhile(self, batch: OpenBatch, requests: Sequence[BatchRequest]) -> set[str]:
+        """Keys of those that a call was made for since the batch was; none where nobody makes calls."""
+        if self._engine.twice is None:
+            return set()
+        keys = [request.key for request in requests]
+        return await self._ledger.ask(lambda con: batches.answered_since(con, batch.made_at, keys))
 
     async def _record(
         self, batch: OpenBatch, request: BatchRequest, line: Line | None, times: Times, *, twice: bool = False
@@ -117,7 +123,7 @@ class Collector:
             reply = attempt.reply
             attempt = replace(attempt, cost_usd=self._engine.cost(reply.usage, reply.model, reply.tier, asked.model))
         self._engine.observer.attempted(attempt)
-        if twice and attempt.reply is not None:
+        if twice and attempt.reply is not None and self._engine.twice is not None:
             self._engine.twice(attempt)
         first, version = asked if request.number == 1 else None, self._engine.versions.get(asked.model, "")
         await self._ledger.record(self._run_no, attempt, first, version, batch.intent)

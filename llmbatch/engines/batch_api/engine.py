@@ -80,5 +80,5 @@ class Engine:
     asked: Callable[[Request], None] = lambda _: None  #: told each request that is asked for the first time
     flight: Flight = field(default_factory=Flight)
     ended: Callable[[float], None] = lambda _: None  #: told the seconds that a batch took; infinite: it was not done
-    twice: Callable[[Attempt], None] = lambda _: None  #: told an answer to a request that was answered meanwhile
+    twice: Callable[[Attempt], None] | None = None  #: told an answer to a request that a call was made for meanwhile
     another: Callable[[int], None] | None = None  #: told, before a further batch, how many rows are left; may halt
