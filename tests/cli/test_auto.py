@@ -141,7 +141,7 @@ def test_killed_in_the_live_tail_the_same_command_finishes_in_time_and_pays_noth
 
 @pytest.mark.slow
 def test_what_is_paid_twice_because_cancelling_took_too_long_is_bounded_and_counted(shell: Shell, serve: Serve) -> None:
-    slow = tuple(BatchFault(kind="slow", nth=nth, factor=30) for nth in range(3, 40))
+    slow = tuple(BatchFault(kind="slow", nth=nth, factor=40) for nth in range(3, 40))
     server = serve(scenario(BUSY, batch=slow, cancelling_s=1_200))
     seen_before(shell, server)
     shell.write("in.jsonl", tickets(100))
