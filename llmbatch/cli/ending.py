@@ -26,6 +26,7 @@ from llmbatch.errors import Exit, InputError, Stop, StorageError
 from llmbatch.grade import Canary, Quality
 from llmbatch.ledger import Run
 from llmbatch.progress import Display, StatusFile
+from llmbatch.report.words import outcome
 from llmbatch.scrub import escaped
 from llmbatch.sink import Answer, write_results
 from llmbatch.source import refuse_changed
@@ -214,3 +215,5 @@ def _last_word(night: Night, answered: Answered, report: reports.RunReport, text
         typer.echo(reports.text(report, width=screen.width(), color=screen.colored()))
     if (reason := answered.reason) is not None and event_log() is None:  # else it is in run_finished
         complain(reason.message, reason.hint, reason.exit_code)
+    elif report.exit_code and order.quiet and event_log() is None:  # a status that is not 0 is never left unexplained
+        complain(outcome(report), f"the report: {report.files['report']}", report.exit_code)

@@ -226,6 +226,21 @@ def test_a_second_run_is_exit_75_at_once_and_the_first_unharmed(shell: Shell, se
     assert server.account.total.requests == 60
 
 
+def test_quiet_is_silent_about_what_went_well_and_not_about_a_status(shell: Shell, serve: Serve) -> None:
+    server = serve(scenario())
+    shell.write("in.jsonl", tickets(3))
+    words = ("run", "label", "-i", "in.jsonl", "--base-url", server.base_url, "--quiet")
+    well = shell.call(*words)
+    assert (well.stdout, well.stderr) == ("", "")
+    (shell.pipeline / "hooks.py").write_text("def check(output, row):\n    return ['not liked']\n")
+    bad = shell.call(*words, "--set", "limits.max_attempts=1", expect=3)
+    assert bad.stdout == ""
+    assert bad.stderr == (
+        "llmbatch: Finished, but too many rows failed: 0 of 3 rows valid, 3 failed.\n"
+        "  the report: results/label/report.json\n"
+    )
+
+
 def test_files_are_for_their_owner_only(shell: Shell, serve: Serve) -> None:
     server = serve(scenario())
     shell.write("in.jsonl", tickets(3))
