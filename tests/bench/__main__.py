@@ -84,7 +84,7 @@ def stored(folder: Path, url: str, sizes: Sequence[int]) -> Iterator[Figure]:
         yield from _memory(f"99 % stored, {kind}", sizes, [night.cost for night in found])
         if kind == "jsonl":
             for command in found[-1].looks:
-                yield from _memory(command, sizes[-2:], [night.looks[command] for night in found[-2:]])
+                yield from _memory(command, sizes[-2:], [night.looks[command] for night in found[-2:]], growth=None)
             yield from _times(found[-1])
             yield Figure(
                 f"ledger a row at {sizes[-1]:,} (prompt and reply: {found[-1].text_bytes:,.0f})",
@@ -104,11 +104,13 @@ def _times(night: nights.Night) -> Iterator[Figure]:
     yield Figure(f"all of {night.rows:,} stored, CPU", "s", night.again.cpu_s)
 
 
-def _memory(name: str, sizes: Sequence[int], costs: Sequence[Cost]) -> Iterator[Figure]:
+def _memory(
+    name: str, sizes: Sequence[int], costs: Sequence[Cost], growth: float | None = _MOST_GROWTH
+) -> Iterator[Figure]:
     for rows, cost in zip(sizes, costs, strict=True):
         yield Figure(f"{name}, peak memory at {rows:,}", "MB", cost.rss_mb, most=_MOST_MB)
     for (few, small), (many, large) in pairwise(zip(sizes, costs, strict=True)):
-        most = _MOST_GROWTH if few >= _GROWTH_FROM else None
+        most = growth if few >= _GROWTH_FROM else None
         yield Figure(f"{name}, memory from {few:,} to {many:,}", "times", large.rss_mb / small.rss_mb, most=most)
 
 
