@@ -26,7 +26,7 @@ Pairs = Iterator[tuple[Row, Answer]]
 
 _FRAME_BYTES = 1024**2
 _FRAME_ROWS = 2_000
-_SLICE_BYTES = 8 * 1024**2  #: of the input's files
+_SLICE_BYTES = 4 * 1024**2  #: of the input's files
 _FIRST = 100  #: rows; tell how large rows are
 _GROUP_BYTES = 8 * 1024**2
 _GROUP_ROWS = 8_192

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 # the system at once. Else each of polars' threads keeps up to a row group for the next one.
 os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
 
-_SLICE_BYTES = 8 * 1024**2  #: aimed at, in memory; each reads its row group anew
+_SLICE_BYTES = 4 * 1024**2  #: aimed at, in memory; each reads its row group anew
 _FIRST_SLICE = 100  #: rows; tells how large rows are
 
 
