@@ -21,7 +21,7 @@ from llmbatch.cli.shift import Shift, work
 from llmbatch.errors import Exit, UsageError
 from llmbatch.intake import Address, Message, Queues, Settlement, address_of, open_broker
 from llmbatch.intake.brokers.memory import MemoryBroker
-from llmbatch.simulator import Fault, Latency, Scenario, Server
+from llmbatch.simulator import Fault, Latency, Scenario, Server, Simulator
 from tests.cli.conftest import Serve, tickets
 
 _numbers = count(1)
@@ -296,12 +296,16 @@ class _Away(MemoryBroker):
                 raise ConnectionError
 
 
+def days_of(seconds: int, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    """A model that takes its time, in a world whose days are short."""
+    monkeypatch.setattr(shifts, "_DAY_S", seconds)
+    return serve(Scenario(server=Server(brain="echo"), latency=Latency(median_ms=400)))
+
+
 def test_a_broker_that_is_away_when_a_day_begins_is_waited_for(
     tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shifts, "_DAY_S", 2)
-    server = serve(Scenario(server=Server(brain="echo"), latency=Latency(median_ms=400)))
-    bench = Bench(tmp_path, server.base_url)
+    bench = Bench(tmp_path, days_of(2, serve, monkeypatch).base_url)
     bench.put(*bodies(tickets(5)))
     night = _AwayAtMidnight(bench.order.address, bench.queues, bodies(tickets(10)[5:]))
     monkeypatch.setattr(shifts, "open_broker", lambda *_, **__: night)
@@ -338,8 +342,7 @@ def test_a_ledgers_name_that_duckdb_takes_for_an_address_is_a_mistake(tmp_path: 
 def test_a_day_ends_with_its_report_and_the_next_begins(
     tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shifts, "_DAY_S", 3)
-    server = serve(Scenario(server=Server(brain="echo"), latency=Latency(median_ms=400)))
+    server = days_of(3, serve, monkeypatch)
     bench = Bench(tmp_path, server.base_url)
     bench.put(*bodies(tickets(80)))
     assert bench.work() == Exit.OK
