@@ -87,7 +87,7 @@ class Night:
 def run_night(order: Order) -> int:
     """Carry an order out; returns the exit status."""
     refuse_paths(order)
-    with Outside(order) as outside, Signals() as signals, modules_unswept():
+    with Outside(order) as outside, Signals() as signals:
         pipeline, renderer = usable(order.pipeline, order.overrides, prices=order.prices)
         outside.knows(pipeline.settings.provider.api_key_env)
         tiers.refuse(order, pipeline)
@@ -199,20 +199,19 @@ def _engine(night: Night, ledger: Ledger, run: Run, provider: Provider, wired: W
 
 @contextmanager
 def modules_unswept() -> Iterator[None]:
-    """Keep the garbage collector from the 100,000 objects of the modules that are imported by now.
+    """Keep the garbage collector from the 100,000 objects of the modules.
 
     Looking through them stops every thread, the ledger's too, for 60 ms, and replies are durable too late. So does a
-    look through some thousand rows, which hold no cycles that live long: it is made far less often. May be nested.
+    look through some thousand open rows, which hold no cycles that live long: it is made far less often.
     """
-    before, outermost = gc.get_threshold(), not gc.get_freeze_count()
+    before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(50_000, 10, 50)
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        if outermost:
-            gc.unfreeze()
+        gc.unfreeze()
 
 
 def _while_readable(night: Night, halt: Halt) -> Iterator[Row]:
