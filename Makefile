@@ -24,7 +24,7 @@ demo: $(READY) ## run both pipelines on sample_data, with no key and no network
 	$(BIN)/llmbatch run pipelines/summarise --input sample_data/articles.parquet --provider offline
 
 test: $(READY) ## run the tests (under 6 minutes)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"
 
 test-all: $(READY) ## run every test, the slow ones too: disks filled, hostile inputs, security, fuzzing (15 minutes)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
